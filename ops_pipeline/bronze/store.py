@@ -1,0 +1,269 @@
+"""Vendor answers on disk: compressed, whole or absent, never overwritten.
+
+Belongs here: writing, finding and reading bronze files, and the sentences for what a disk can do to them. Does not belong here:
+which folder a partition has (`paths`), what the bytes mean (silver), and the ledger (written after a file is safely here).
+"""
+
+from __future__ import annotations
+
+import errno
+import gzip
+import hashlib
+import os
+import re
+import shutil
+import threading
+import time
+import zlib
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from itertools import takewhile
+from pathlib import Path
+from typing import Final
+from uuid import uuid4
+
+from ops_pipeline.bronze.paths import encode_name
+from ops_pipeline.errors import BronzeError, DamagedFileError
+
+_LEVEL: Final = 3
+_TEMPORARY: Final = ".tmp"
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_PART: Final = re.compile(r"[A-Za-z0-9%@_][A-Za-z0-9%@._-]*")
+_FILE_ID: Final = re.compile(r"[a-z0-9]{1,64}")
+_EXTENSION: Final = re.compile(r"(?!error$)[a-z0-9]{1,16}")
+_NAME: Final = re.compile(r"(?P<file_id>[a-z0-9]{1,64})-(?P<hash16>[0-9a-f]{16})\.[a-z0-9]{1,16}(?:\.error)?\.gz")
+_ERROR_SUFFIX: Final = ".error.gz"
+
+_ADVICE: Final = {
+    **dict.fromkeys((errno.ENOSPC, errno.EDQUOT, errno.EFBIG), "free space for it and run again"),
+    **dict.fromkeys(
+        (errno.EACCES, errno.EPERM, errno.EROFS),
+        "make the folder writable for this user, or choose another with OPS_PIPELINE_BRONZE_ROOT",
+    ),
+    **dict.fromkeys(
+        (errno.EEXIST, errno.ENOTDIR, errno.EISDIR),
+        "move the file that is in the way of a folder, or choose another with OPS_PIPELINE_BRONZE_ROOT",
+    ),
+    errno.ENAMETOOLONG: "the name is too long for this file system: shorten the ticker or the path of the bronze folder",
+    errno.EXDEV: "a folder below the bronze folder is on another file system: move the whole bronze folder there instead",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StoredFile:
+    """A file of the bronze store.
+
+    Attributes:
+        filename: path below the root, with forward slashes.
+        payload_hash: SHA-256 of the body before compression, as 64 hexadecimal digits.
+        size: bytes of the body before compression.
+        stored_at: when the file was written (UTC, microseconds); for a body that was stored before, when it was stored first.
+    """
+
+    filename: str
+    payload_hash: str
+    size: int
+    stored_at: datetime
+
+    @property
+    def is_error(self) -> bool:
+        """Whether the body is that of a failed request."""
+        return self.filename.endswith(_ERROR_SUFFIX)
+
+
+class BronzeStore:
+    """The folder of all bronze files; one object may be used from many threads, one folder from many processes."""
+
+    def __init__(self, root: Path) -> None:
+        """Names the folder; it is created when the first file is stored."""
+        self._root = root.absolute()
+        self._settled: set[Path] = set()  # folders whose own entry is known to be on disk
+        self._lock = threading.Lock()
+
+    def store(self, *, folder: str, file_id: str, body: bytes, extension: str, run_id: str, error: bool = False) -> StoredFile:
+        """Stores one body below the root, durably: when this returns, it survives a power cut.
+
+        A killed process leaves nothing at the target, only a temporary file of its run (`discard_temporary`). A target that is
+        there with the same content is reused as it is.
+
+        Args:
+            folder: below the root, from `partition_folder`.
+            file_id: the answer's identity; lower-case letters and digits.
+            body: the bytes as received.
+            extension: of the body's format, such as `json`.
+            run_id: the run that stores it; names only the place of the temporary file.
+            error: the body is that of a failed request; it is kept apart from answers.
+
+        Raises:
+            BronzeError: the disk refuses, or the target is there and damaged; nothing was overwritten or left half-written.
+        """
+        if not _FILE_ID.fullmatch(file_id) or not _EXTENSION.fullmatch(extension):
+            raise ValueError(f"file_id {file_id!r} and extension {extension!r} must be lower-case letters and digits")
+        payload_hash = hashlib.sha256(body).hexdigest()
+        suffix = _ERROR_SUFFIX if error else ".gz"
+        filename = f"{folder}/{file_id}-{payload_hash[:16]}.{extension}{suffix}"
+        target = self.path(filename)
+        try:
+            if target.exists():
+                stored = self._look(filename)
+                if stored.payload_hash != payload_hash:
+                    raise self._damaged(filename, "it holds another body than its name says")
+                # The process that stored it may have died before its folder was synced.
+                self._settle(target.parent)
+                _sync_folder(target.parent)
+                return stored
+            stored_at = self._write(target, gzip.compress(body, _LEVEL, mtime=0), run_id)
+        except OSError as problem:
+            raise self._refused(f"file {filename} cannot be stored", problem) from problem
+        return StoredFile(filename, payload_hash, len(body), stored_at)
+
+    def read(self, filename: str) -> bytes:
+        """Gives the body of a stored file, checked against the hash in its name.
+
+        Raises:
+            BronzeError: the file is missing, unreadable or damaged, or the name is not one of this store.
+        """
+        path = self.path(filename)
+        name = _NAME.fullmatch(path.name)
+        if name is None:
+            raise BronzeError(f"{filename!r} is not the name of a bronze file: check the ledger row that names it.")
+        try:
+            packed = path.read_bytes()
+        except FileNotFoundError as problem:
+            raise BronzeError(f"Bronze file {filename} is missing below {self._root}: restore it from a backup.") from problem
+        except OSError as problem:
+            raise self._refused(f"file {filename} cannot be read", problem) from problem
+        try:
+            body = gzip.decompress(packed)
+        except (gzip.BadGzipFile, EOFError, zlib.error) as problem:
+            raise self._damaged(filename, str(problem)) from problem
+        if hashlib.sha256(body).hexdigest()[:16] != name["hash16"]:
+            raise self._damaged(filename, "it holds another body than its name says")
+        return body
+
+    def path(self, filename: str) -> Path:
+        """Gives the place of a file or folder that is named relative to the root.
+
+        Raises:
+            BronzeError: the name would leave the root, or holds what no name of this store holds.
+        """
+        parts = filename.split("/")
+        if not all(_PART.fullmatch(part) for part in parts):
+            raise BronzeError(
+                f"{filename!r} is not a path below the bronze folder {self._root}: check the ledger row that names it."
+            )
+        return self._root.joinpath(*parts)
+
+    def find(self, folder: str, file_id: str) -> list[StoredFile]:
+        """Gives what is on disk for a file_id, errors included, oldest first.
+
+        Each file is read, to know its hash and size: meant for what a dead run left, not for listings.
+
+        Raises:
+            BronzeError: a file or the folder cannot be read, or a file is damaged.
+        """
+        try:
+            entries = [entry.name for entry in self.path(folder).iterdir()]
+        except FileNotFoundError:
+            return []
+        except OSError as problem:
+            raise self._refused(f"folder {folder} cannot be read", problem) from problem
+        names = (match for match in map(_NAME.fullmatch, entries) if match and match["file_id"] == file_id)
+        return sorted((self._look(f"{folder}/{name.string}") for name in names), key=lambda file: (file.stored_at, file.filename))
+
+    def discard_temporary(self, run_id: str) -> int:
+        """Removes what a run left half-written, and gives the number of files; for a run that stores no more.
+
+        Raises:
+            BronzeError: the disk refuses.
+        """
+        folder = self._temporary(run_id)
+        try:
+            count = sum(1 for entry in folder.iterdir() if entry.is_file())
+            shutil.rmtree(folder)
+        except FileNotFoundError:
+            return 0
+        except OSError as problem:
+            raise self._refused(f"temporary folder {folder} cannot be removed", problem) from problem
+        return count
+
+    def _temporary(self, run_id: str) -> Path:
+        return self._root.joinpath(_TEMPORARY, *encode_name(run_id).split("/"))
+
+    def _look(self, filename: str) -> StoredFile:
+        body = self.read(filename)
+        try:
+            written = self.path(filename).stat().st_mtime_ns // 1000
+        except OSError as problem:
+            raise self._refused(f"file {filename} cannot be read", problem) from problem
+        return StoredFile(filename, hashlib.sha256(body).hexdigest(), len(body), _utc(written))
+
+    def _write(self, target: Path, packed: bytes, run_id: str) -> datetime:
+        """Writes beside the store and moves into it: a reader sees the whole file or none.
+
+        Two writers of one body can both get here; the second replaces the first's file by the same content.
+        """
+        self._settle(target.parent)
+        folder = self._temporary(run_id)
+        folder.mkdir(parents=True, exist_ok=True)
+        temporary = folder / uuid4().hex
+        try:
+            with temporary.open("xb") as file:
+                file.write(packed)
+                file.flush()
+                # The kernel's clock for mtime lags some 4 ms behind; the ledger must not see a file end before its request began.
+                written = time.time_ns() // 1000
+                os.utime(file.fileno(), ns=(written * 1000, written * 1000))
+                os.fsync(file.fileno())
+            temporary.rename(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+        return _utc(written)
+
+    def _settle(self, folder: Path) -> None:
+        """Creates a folder and syncs the entries that lead to it.
+
+        Also for folders that are there: the process that created them may have died before it synced them. Once per folder and
+        object.
+        """
+        if self._root not in self._settled:
+            with self._lock:
+                missing = list(takewhile(lambda place: not place.exists(), (self._root, *self._root.parents)))
+                self._root.mkdir(parents=True, exist_ok=True)
+                for place in missing:
+                    _sync_folder(place.parent)
+                self._settled.add(self._root)
+        folder.mkdir(parents=True, exist_ok=True)
+        unsettled = list(takewhile(lambda place: place not in self._settled, (folder, *folder.parents)))
+        for place in unsettled:
+            _sync_folder(place.parent)
+        self._settled.update(unsettled)
+
+    def _refused(self, what: str, problem: OSError) -> BronzeError:
+        advice = _ADVICE.get(problem.errno or 0, "check the disk and run again")
+        return BronzeError(f"Bronze {what} below {self._root} ({problem.strerror or problem}): {advice}.")
+
+    def _damaged(self, filename: str, why: str) -> DamagedFileError:
+        return DamagedFileError(
+            f"Bronze file {filename} below {self._root} is damaged ({why.rstrip('.')}) and was left as it is: "
+            "restore it from a backup, or move it away and run again."
+        )
+
+
+def _utc(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _sync_folder(folder: Path) -> None:
+    """Makes the names in a folder durable: a rename alone can be lost in a power cut."""
+    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    except OSError as problem:
+        # Some network file systems cannot sync a folder and say so; their server orders renames itself.
+        if problem.errno not in (errno.EINVAL, errno.ENOTSUP):
+            raise
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,81 @@
+"""What a run needs, put together once.
+
+Belongs here: building the parts from settings, and nothing else. Does not belong here: any decision.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ops_pipeline.bronze.store import BronzeStore
+from ops_pipeline.ops import migrations
+from ops_pipeline.ops.leases import Leases
+from ops_pipeline.ops.service import OpsService
+from ops_pipeline.recipes.loading import Catalogue, load_catalogue
+from ops_pipeline.recipes.universe import Universe, load_universe
+from ops_pipeline.sources import open_source
+from ops_pipeline.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ops_pipeline.settings import Settings
+    from ops_pipeline.sources import Source
+
+# One record a step boundary, at DEBUG: what a trace of a run shows, and where the crash tests kill it.
+steps = logging.getLogger("ops_pipeline.steps")
+
+
+@dataclass(frozen=True)
+class Context:
+    """The parts of one home.
+
+    Attributes:
+        settings: effective settings.
+        catalogue: every known source and recipe.
+        service: the ledger.
+        store: the bronze files.
+        leases: which runs are alive.
+        open_source: makes the client that a source's declaration names.
+    """
+
+    settings: Settings
+    catalogue: Catalogue
+    service: OpsService
+    store: BronzeStore
+    leases: Leases
+    open_source: Callable[[str], Source] = open_source
+
+    @property
+    def warehouse(self) -> Warehouse:
+        """The door to the database."""
+        return self.service.warehouse
+
+    def universe(self) -> Universe:
+        """The wanted partitions, read afresh: the file may change while a process lives."""
+        return load_universe(self.settings.universe_path, self.catalogue)
+
+    def migrate(self, notify: Callable[[str], None]) -> None:
+        """Applies pending migrations, or stops where a setting forbids it."""
+        migrations.ensure_current(self.warehouse, auto=self.settings.auto_migrate, notify=notify)
+
+
+def build_context(settings: Settings, *, notify: Callable[[str], None] | None = None) -> Context:
+    """The parts of the home that the settings name; nothing is opened or written.
+
+    Raises:
+        RecipeError: when a recipe file is wrong.
+        MigrationError: when the migrations on disk are.
+    """
+    warehouse = Warehouse(
+        settings.database_path, schema_version=migrations.latest_version(), wait_seconds=settings.database_wait_seconds, notify=notify
+    )
+    return Context(
+        settings=settings,
+        catalogue=load_catalogue(settings.recipes_path),
+        service=OpsService(warehouse),
+        store=BronzeStore(settings.bronze_path),
+        leases=Leases(settings.runs_path),
+    )

@@ -1,0 +1,84 @@
+"""What became of a key in a run.
+
+Belongs here: the seven outcomes and what they rest on. Does not belong here: how they are shown.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ops_pipeline.ops.ingestion import DatasetInjestion
+    from ops_pipeline.recipes.universe import PartitionKey
+
+LAYERS = ("bronze", "silver", "gold")
+
+
+class OutcomeKind(StrEnum):
+    """The seven things that can become of a key."""
+
+    PROMOTED = "promoted"
+    UNCHANGED = "unchanged"
+    EMPTY = "empty"
+    UP_TO_DATE = "up_to_date"
+    NOT_APPLICABLE = "not_applicable"
+    DEFERRED = "deferred"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One key's end in a run.
+
+    Attributes:
+        key: the partition.
+        kind: what became of it.
+        reason: one sentence, for every kind but `promoted`.
+        files: the ledger rows that the run fetched or promoted for it, as they are now.
+        failed_layer: the first layer that failed; None unless `failed`.
+    """
+
+    key: PartitionKey
+    kind: OutcomeKind
+    reason: str = ""
+    files: list[DatasetInjestion] = field(default_factory=list)
+    failed_layer: str | None = None
+
+    def advanced(self, layer: str) -> bool:
+        """Whether the run changed what the layer holds for this key."""
+        match layer:
+            case "bronze":
+                return any(f.bronze_outcome == "stored" for f in self.files)
+            case "silver":
+                return any(_changed(f) and not f.silver_errors for f in self.files)
+            case _:
+                return any(f.gold_injest_end_time is not None and not f.gold_errors and not f.silver_can_promote and _changed(f) for f in self.files)
+
+
+def _changed(file: DatasetInjestion) -> bool:
+    return file.silver_rows_created + file.silver_rows_updated + file.silver_rows_deleted > 0
+
+
+def outcome_of(key: PartitionKey, files: Sequence[DatasetInjestion], layers: frozenset[str]) -> Outcome:
+    """The outcome that the key's files of this run add up to."""
+    listed = list(files)
+    for file in listed:
+        layer = "bronze" if file.bronze_outcome == "failed" else "silver" if file.silver_errors else "gold" if file.gold_errors else None
+        if layer:
+            return Outcome(key, OutcomeKind.FAILED, file.error or "", listed, layer)
+    if any(f.bronze_outcome == "deferred" for f in listed):
+        return Outcome(key, OutcomeKind.DEFERRED, next(f.bronze_error or "" for f in listed if f.bronze_outcome == "deferred"), listed)
+    stored = [f for f in listed if f.bronze_outcome == "stored" or f.silver_injest_end_time]
+    if stored and ("silver" not in layers or any(_changed(f) for f in stored)):
+        return Outcome(key, OutcomeKind.PROMOTED, "", listed)
+    if stored:
+        return Outcome(key, OutcomeKind.UNCHANGED, "every row of the answer is already in silver", listed)
+    if any(f.bronze_outcome == "unchanged" for f in listed):
+        return Outcome(key, OutcomeKind.UNCHANGED, "the answer is the one already stored", listed)
+    if listed:
+        return Outcome(key, OutcomeKind.EMPTY, "the source has no rows in the window", listed)
+    return Outcome(key, OutcomeKind.UP_TO_DATE, "nothing is left to do")

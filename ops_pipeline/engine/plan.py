@@ -1,0 +1,215 @@
+"""Planning: which requests a run sends for which keys.
+
+Belongs here: one decision a key, from the ledger, the recipe, the universe and the options. Does not belong here: arithmetic on dates
+(`ops.watermark`) and sending (`fetch`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import TYPE_CHECKING
+
+from ops_pipeline.clock import utc_now
+from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
+from ops_pipeline.errors import DatabaseMissingError
+from ops_pipeline.ops.ingestion import Stage
+from ops_pipeline.ops.repo import OpsRepo
+from ops_pipeline.ops.watermark import Window, due_by_cadence, last_expected, next_windows, start_date
+from ops_pipeline.recipes.models import NO_TICKER, RequestMode
+from ops_pipeline.sources import Request
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from ops_pipeline.engine.context import Context
+    from ops_pipeline.ops.ingestion import DatasetInjestion
+    from ops_pipeline.ops.watermark import Span
+    from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.recipes.universe import PartitionKey
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What a run may and must do.
+
+    Attributes:
+        layers: bronze fetches, silver and gold promote.
+        from_date: ask from this day instead of the next from-date; a span asked again never moves a watermark back.
+        to_date: ask up to this day.
+        full: ask the whole history again.
+        lookback_days: instead of the recipe's.
+        today: pretend that it is the end of this day.
+    """
+
+    layers: frozenset[str] = frozenset(LAYERS)
+    from_date: date | None = None
+    to_date: date | None = None
+    full: bool = False
+    lookback_days: int | None = None
+    today: date | None = None
+
+
+@dataclass(slots=True)
+class PlannedKey:
+    """One key's plan.
+
+    Attributes:
+        key: the partition.
+        recipe: its dataset's recipe; None when no recipe declares it.
+        requests: what is sent, in order.
+        pending: earlier files of the key that wait for silver or gold.
+        verdict: UP_TO_DATE or NOT_APPLICABLE when nothing is sent and nothing waits; None when there is work.
+        reason: why, in one sentence.
+    """
+
+    key: PartitionKey
+    recipe: Recipe | None = None
+    requests: list[Request] = field(default_factory=list)
+    pending: list[DatasetInjestion] = field(default_factory=list)
+    verdict: OutcomeKind | None = None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    """What the ledger says about the keys of a run."""
+
+    islands: dict[PartitionKey, list[Span]] = field(default_factory=dict)
+    answers: dict[PartitionKey, datetime] = field(default_factory=dict)
+    pending: dict[PartitionKey, list[DatasetInjestion]] = field(default_factory=dict)
+
+
+def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
+    """One plan a key, in the order given; reads the ledger once, writes nothing."""
+    universe = context.universe()
+    planned, wanted = [], []
+    for key in dict.fromkeys(keys):
+        recipe = context.catalogue.recipes.get(key.dataset)
+        item = PlannedKey(key, recipe)
+        planned.append(item)
+        if recipe is None:
+            item.verdict, item.reason = OutcomeKind.NOT_APPLICABLE, f"no recipe declares the dataset {key.dataset}"
+        elif recipe.per_ticker == (key.ticker == NO_TICKER):
+            item.verdict = OutcomeKind.NOT_APPLICABLE
+            item.reason = f"{key.dataset} is asked for {'ticker by ticker' if recipe.per_ticker else 'as a whole, not by ticker'}"
+        elif key not in universe:
+            item.verdict, item.reason = OutcomeKind.NOT_APPLICABLE, f"the universe does not list {key.ticker} for {key.dataset}"
+        else:
+            wanted.append(item)
+    known = _ask_ledger(context, [item.key for item in wanted], options)
+    now = utc_now()
+    for item in wanted:
+        item.pending = known.pending.get(item.key, [])
+        if "bronze" in options.layers:
+            _decide(context, item, known, options, now)
+        if not item.requests and not item.pending and item.verdict is None:
+            item.verdict = OutcomeKind.UP_TO_DATE
+            item.reason = item.reason or "nothing waits to be promoted"
+    return planned
+
+
+def due_keys(context: Context, options: RunOptions) -> list[PartitionKey]:
+    """The wanted partitions with something to do: a window or snapshot that is due, or files that wait for silver or gold.
+
+    A window that was answered up to its end is not due again before another session settles, even where the answer was empty.
+    """
+    planned = plan(context, list(context.universe()), options)
+    waiting = [p for p in planned if p.verdict is None]
+    try:
+        with context.warehouse.reading() as connection:
+            latest = OpsRepo(connection).latest_files(p.key for p in waiting)
+    except DatabaseMissingError:
+        latest = {}
+    return [p.key for p in waiting if p.pending or not _answered(p, latest.get(p.key))]
+
+
+def _answered(planned: PlannedKey, latest: DatasetInjestion | None) -> bool:
+    last = planned.requests[-1] if planned.requests else None
+    return bool(last and last.to_date and latest and latest.requested_to_date and latest.requested_to_date >= last.to_date and len(planned.requests) == 1)
+
+
+def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions) -> _Known:
+    try:
+        with context.warehouse.reading() as connection:
+            repo = OpsRepo(connection)
+            known = _Known()
+            undated = [k for k in keys if not context.catalogue.recipes[k.dataset].mode.has_watermark]
+            if "bronze" in options.layers:
+                known.islands.update(repo.islands(keys))
+                if undated:
+                    known.answers.update(repo.last_answers(undated))
+            for stage in (Stage.SILVER, Stage.GOLD):
+                if stage.value in options.layers:
+                    for row in retryable(context, repo.promotable(stage, keys), stage):
+                        known.pending.setdefault(row.partition, []).append(row)
+            return known
+    except DatabaseMissingError:
+        return _Known()
+
+
+def retryable(context: Context, rows: list[DatasetInjestion], stage: Stage) -> list[DatasetInjestion]:
+    """Without files that silver refused as a whole by the very recipe in force: the same bytes would be refused again."""
+    if stage is not Stage.SILVER:
+        return rows
+    hashes = {key: recipe.recipe_hash for key, recipe in context.catalogue.recipes.items()}
+    return [row for row in rows if row.silver_errors is None or row.silver_recipe_hash != hashes.get(row.dataset_key)]
+
+
+def _decide(context: Context, item: PlannedKey, known: _Known, options: RunOptions, now: datetime) -> None:
+    recipe = item.recipe
+    if recipe is None:
+        return
+    if recipe.mode is RequestMode.SNAPSHOT:
+        if options.full or due_by_cadence(recipe, known.answers.get(item.key), now, options.today):
+            item.requests = [_request(recipe, item.key, None)]
+            item.reason = "never asked" if item.key not in known.answers else f"due {recipe.cadence}"
+        else:
+            item.reason = f"already answered in this period ({recipe.cadence})"
+        return
+    if recipe.mode is not RequestMode.WINDOW:
+        item.verdict, item.reason = OutcomeKind.NOT_APPLICABLE, f"request mode {recipe.mode.value} cannot be asked yet by this version"
+        return
+    windows, item.reason = _windows(context, recipe, known.islands.get(item.key, []), options, now)
+    item.requests = [_request(recipe, item.key, window) for window in windows]
+
+
+def _windows(context: Context, recipe: Recipe, spans: Sequence[Span], options: RunOptions, now: datetime) -> tuple[list[Window], str]:
+    """What is asked of a dataset with a watermark, and why."""
+    if recipe.first_date is None:
+        return [], "the recipe declares no first date"
+    floor = context.catalogue.sources[recipe.source].floor
+    end = last_expected(recipe, now, options.today)
+    if options.to_date is not None:
+        end = min(end, options.to_date)
+    start = start_date(recipe.first_date, floor)
+    if options.full or options.from_date is not None:
+        begin = start if options.full or options.from_date is None else max(start, options.from_date)
+        if begin > end:
+            return [], f"nothing is settled between {begin} and {end}"
+        return [Window(begin, end)], "asked in full" if options.full else f"asked from {begin}"
+    lookback = recipe.lookback_days if options.lookback_days is None else options.lookback_days
+    windows = next_windows(spans, recipe.first_date, end, lookback_days=lookback, floor=floor, calendar=recipe.calendar)
+    if not windows and options.lookback_days and end >= start:
+        windows = _lookback_only(spans, start, end, lookback)
+    if windows:
+        return windows, f"nothing stored since {windows[0].from_date}" if spans else "nothing stored yet"
+    return [], f"everything through {end} is stored"
+
+
+def _lookback_only(spans: Sequence[Span], start: date, end: date, lookback: int) -> list[Window]:
+    """The overlap that a user asked for by name though nothing new is expected."""
+    return [Window(max(start, end - timedelta(days=lookback - 1)), end)] if spans else []
+
+
+def _request(recipe: Recipe, key: PartitionKey, window: Window | None) -> Request:
+    return Request(
+        domain=recipe.domain,
+        source=recipe.source,
+        dataset=recipe.dataset,
+        discriminator=recipe.discriminator,
+        ticker=key.ticker,
+        from_date=window.from_date if window else None,
+        to_date=window.to_date if window else None,
+    )

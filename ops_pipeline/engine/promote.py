@@ -1,0 +1,187 @@
+"""Recording what was fetched, and promoting it.
+
+Belongs here: one batch of stored answers through reading, recording, silver and gold, with as few transactions as possible. Does not
+belong here: SQL of the layers (`silver`, `gold`), sending (`fetch`), the order of a run (`run`).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import defaultdict
+from typing import TYPE_CHECKING
+
+from ops_pipeline.engine.context import steps
+from ops_pipeline.engine.plan import retryable
+from ops_pipeline.gold.build import commit_gold
+from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
+from ops_pipeline.ops.repo import OpsRepo
+from ops_pipeline.silver.commit import commit_promotion, files_to_stage
+from ops_pipeline.silver.staging import FileProfile, Staged, stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from ops_pipeline.engine.context import Context
+    from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.recipes.universe import PartitionKey
+
+log = logging.getLogger("ops_pipeline.engine")
+
+# Staging again because another run promoted a later file meanwhile; each round means that the other run made progress.
+_ROUNDS = 20
+
+
+class Promoter:
+    """Takes batches of fetched rows to the ledger, to silver and to gold, on behalf of one run."""
+
+    def __init__(self, context: Context, run_id: str, layers: frozenset[str]) -> None:
+        """Promotes as far as the layers say."""
+        self.context, self.run_id, self.layers = context, run_id, layers
+        self.latest: dict[PartitionKey, DatasetInjestion] = {}
+
+    def expect(self, partitions: Iterable[PartitionKey]) -> None:
+        """Reads the partitions' latest files, so that an answer that repeats one need not be read again."""
+        with self.context.warehouse.reading() as connection:
+            self.latest.update(OpsRepo(connection).latest_files(partitions))
+
+    def take(self, rows: Sequence[DatasetInjestion], waiting: Iterable[PartitionKey] = ()) -> dict[PartitionKey, list[DatasetInjestion]]:
+        """Records a batch and promotes it, together with what waits in the `waiting` partitions.
+
+        Returns:
+            the files of each partition as they now are in the ledger.
+        """
+        staged = self.record(rows)
+        partitions = dict.fromkeys([*(r.partition for r in rows), *waiting])
+        moved: dict[tuple[str, str], DatasetInjestion] = {row.key: row for row in rows}
+        for promoted in (self._silver(partitions, staged), self._gold(partitions)):
+            moved.update({row.key: row for row in promoted})
+        result: dict[PartitionKey, list[DatasetInjestion]] = {p: [] for p in partitions}
+        for row in moved.values():
+            result[row.partition].append(row)
+        return result
+
+    # --- bronze ---------------------------------------------------------------------------------------------------------------
+
+    def record(self, rows: Sequence[DatasetInjestion]) -> dict[str, Staged]:
+        """Reads the stored answers, fills the rows' bronze figures and records them in one transaction.
+
+        Returns:
+            dataset key -> typed rows of the answers that were read, for silver.
+        """
+        received = [row for row in rows if row.bronze_filename and row.bronze_error is None]
+        repeated = [row for row in received if self._repeats(row, self.latest.get(row.partition))]
+        skip = {row.key for row in repeated}
+        staged = self._read([row for row in received if row.key not in skip])
+        if not rows:
+            return staged
+        with self.context.warehouse.transaction() as connection:
+            repo = OpsRepo(connection)
+            now = repo.latest_files({row.partition for row in repeated})
+            for row in repeated:
+                # Another run may have recorded a file between planning and now: only the ledger under the lock tells.
+                before = now.get(row.partition)
+                if before is not None and self._repeats(row, before) and before.order < row.order:
+                    row.bronze_unchanged(before.bronze_rows)
+                else:
+                    skip.discard(row.key)
+            doubted = [row for row in repeated if row.key not in skip]
+            for key, more in self._read(doubted).items():
+                staged.setdefault(key, more)  # silver stages a dataset again whose files are not all here
+            repo.upsert(rows, Stage.BRONZE)
+        steps.debug("recorded %d files", len(rows))
+        return staged
+
+    def _repeats(self, row: DatasetInjestion, before: DatasetInjestion | None) -> bool:
+        """Whether the answer is the partition's latest file once more: same bytes, same request, same recipe, fully promoted."""
+        if before is None or before.payload_identity != row.payload_identity or not before.fully_promoted:
+            return False
+        recipe = self.context.catalogue.recipes[row.dataset_key]
+        return before.bronze_outcome == "unchanged" or before.silver_recipe_hash == recipe.recipe_hash
+
+    def _read(self, rows: Sequence[DatasetInjestion]) -> dict[str, Staged]:
+        """Types the answers and tells each row what its file holds."""
+        staged: dict[str, Staged] = {}
+        for key, mine in _by_dataset(rows).items():
+            staged[key] = self._stage(self.context.catalogue.recipes[key], mine)
+            for row, profile in zip(mine, staged[key].profiles, strict=True):
+                _tell(row, profile)
+        return staged
+
+    def _stage(self, recipe: Recipe, rows: Sequence[DatasetInjestion]) -> Staged:
+        return stage(recipe, rows, {row.key: self.context.store.path(row.bronze_filename or "") for row in rows})
+
+    # --- silver ---------------------------------------------------------------------------------------------------------------
+
+    def _silver(self, partitions: Iterable[PartitionKey], staged: dict[str, Staged]) -> list[DatasetInjestion]:
+        """Promotes everything of these partitions that waits for silver."""
+        if "silver" not in self.layers:
+            return []
+        written: list[DatasetInjestion] = []
+        left = list(partitions)
+        for _ in range(_ROUNDS):
+            with self.context.warehouse.reading() as connection:
+                repo = OpsRepo(connection)
+                files = files_to_stage(repo, retryable(self.context, repo.promotable(Stage.SILVER, left), Stage.SILVER))
+            left = []
+            for key, mine in _by_dataset(files).items():
+                recipe = self.context.catalogue.recipes[key]
+                for batch in self._batches(mine):
+                    ready = staged.get(key)
+                    if ready is None or {f.key for f in ready.files} != {f.key for f in batch}:
+                        ready = self._stage(recipe, batch)
+                    with self.context.warehouse.transaction() as connection:
+                        promotion = commit_promotion(connection, ready, self.run_id)
+                    steps.debug("merged %d files", len(promotion.rows))
+                    written += promotion.rows
+                    left += promotion.incomplete
+            if not left:
+                return written
+        log.warning("%d partitions are being promoted by another run; it or the next run finishes them", len(left))
+        return written
+
+    def _batches(self, files: Sequence[DatasetInjestion]) -> Iterable[list[DatasetInjestion]]:
+        """Whole partitions, together about as many files as the setting says."""
+        groups: dict[PartitionKey, list[DatasetInjestion]] = defaultdict(list)
+        for row in files:
+            groups[row.partition].append(row)
+        batch: list[DatasetInjestion] = []
+        for mine in groups.values():
+            if batch and len(batch) + len(mine) > self.context.settings.batch_files:
+                yield batch
+                batch = []
+            batch += mine
+        if batch:
+            yield batch
+
+    # --- gold -----------------------------------------------------------------------------------------------------------------
+
+    def _gold(self, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
+        """Builds gold from everything of these partitions that waits for it."""
+        if "gold" not in self.layers:
+            return []
+        with self.context.warehouse.reading() as connection:
+            files = OpsRepo(connection).promotable(Stage.GOLD, partitions)
+        written: list[DatasetInjestion] = []
+        for key, mine in _by_dataset(files).items():
+            recipe = self.context.catalogue.recipes.get(key)
+            if recipe is None or recipe.gold is None:
+                continue
+            for batch in self._batches(mine):
+                with self.context.warehouse.transaction() as connection:
+                    written += commit_gold(connection, recipe, batch, self.run_id)
+                steps.debug("built gold from %d files", len(batch))
+        return written
+
+
+def _by_dataset(rows: Iterable[DatasetInjestion]) -> dict[str, list[DatasetInjestion]]:
+    grouped: dict[str, list[DatasetInjestion]] = defaultdict(list)
+    for row in rows:
+        grouped[row.dataset_key].append(row)
+    return grouped
+
+
+def _tell(row: DatasetInjestion, profile: FileProfile) -> None:
+    if profile.unreadable:
+        row.bronze_failed(profile.unreadable)
+    else:
+        row.bronze_finished(profile.rows, profile.from_date, profile.to_date)

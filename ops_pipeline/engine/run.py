@@ -1,0 +1,209 @@
+"""A run: many keys through bronze, silver and gold.
+
+Belongs here: `run_batch`, the generator that plans, fetches, promotes and tells each key's outcome as soon as it is known. Does not belong
+here: any of these steps' own work, Dagster, the terminal.
+
+One thread fetches (an event loop) and hands batches to a second that records and promotes; the caller's thread only takes outcomes. So
+requests go on while rows are merged, and merging goes on while the caller writes its events or draws its progress bar.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import queue
+import threading
+import uuid
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ops_pipeline.engine.context import steps
+from ops_pipeline.engine.fetch import Asked, fetch_all
+from ops_pipeline.engine.heal import heal
+from ops_pipeline.engine.outcome import Outcome, outcome_of
+from ops_pipeline.engine.plan import PlannedKey, RunOptions, plan
+from ops_pipeline.engine.promote import Promoter
+from ops_pipeline.ops.ingestion import DatasetInjestion
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from ops_pipeline.engine.context import Context
+    from ops_pipeline.recipes.universe import PartitionKey
+
+log = logging.getLogger("ops_pipeline.engine")
+
+# A batch is recorded when it is full or this old, whichever comes first.
+BATCH_SECONDS = 2.0
+# Answers that wait to be recorded while the database is busy: small objects, their bodies are on disk.
+INBOX = 10_000
+
+STOPPED = "the run was stopped before this was answered; the next run asks again"
+
+
+def new_run_id() -> str:
+    """An id for a run that Dagster did not start."""
+    return str(uuid.uuid4())
+
+
+def run_batch(context: Context, keys: Sequence[PartitionKey], options: RunOptions, *, run_id: str) -> Iterator[Outcome]:
+    """Runs the keys and gives one outcome a key, as soon as it is known.
+
+    Closing the generator, or raising into it, stops the run: what is fetched is recorded, what is not is marked, and no lock is left.
+
+    Args:
+        context: the home; its migrations must be applied.
+        keys: the partitions; repeated ones count once.
+        options: what may and must be done.
+        run_id: the ledger's run id.
+
+    Raises:
+        UserError: when the run as a whole cannot go on (full disk, database held by a foreign process for too long); what was stored by
+            then is finished by the next run.
+    """
+    with context.leases.held(run_id):
+        promoter = Promoter(context, run_id, options.layers)
+        heal(context, run_id, promoter)
+        planned = plan(context, keys, options)
+        work = [p for p in planned if p.verdict is None]
+        for item in planned:
+            if item.verdict is not None:
+                yield Outcome(item.key, item.verdict, item.reason)
+        if work:
+            yield from _Run(context, run_id, options, promoter, work).outcomes()
+            context.warehouse.checkpoint()
+        steps.debug("finished")
+
+
+@dataclass(slots=True)
+class _KeyState:
+    """How far a key is: its outcome is told when nothing is open."""
+
+    open: int
+    files: dict[tuple[str, str], DatasetInjestion] = field(default_factory=dict)
+
+
+_END = object()
+
+
+class _Run:
+    def __init__(self, context: Context, run_id: str, options: RunOptions, promoter: Promoter, work: Sequence[PlannedKey]) -> None:
+        self.context, self.run_id, self.options, self.promoter = context, run_id, options, promoter
+        self.states = {p.key: _KeyState(len(p.requests) + bool(p.pending)) for p in work}
+        self.waiting = [p.key for p in work if p.pending]
+        self.asked = [Asked(p.recipe, r, DatasetInjestion.open(r, run_id)) for p in work if p.recipe for r in p.requests]
+        self.told: queue.SimpleQueue[Outcome | object] = queue.SimpleQueue()
+        self.error: BaseException | None = None
+        self.stopping = threading.Event()
+        self.fetching: asyncio.Task[None] | None = None
+        self.loop: asyncio.AbstractEventLoop | None = None
+
+    def outcomes(self) -> Iterator[Outcome]:
+        """Starts the work and gives the outcomes; stops the work when the caller does not want more."""
+        recipes = {a.recipe.recipe_hash: a.recipe for a in self.asked}
+        self.context.service.ask([a.row for a in self.asked], recipes.values())
+        steps.debug("asked %d requests", len(self.asked))
+        worker = threading.Thread(target=self._work, name="ops-pipeline-run")
+        worker.start()
+        try:
+            while isinstance(item := self.told.get(), Outcome):
+                yield item
+        finally:
+            if worker.is_alive():
+                self._stop()
+            worker.join()
+        if self.error is not None:
+            raise self.error
+
+    def _stop(self) -> None:
+        self.stopping.set()
+        loop, fetching = self.loop, self.fetching
+        if loop is not None and fetching is not None and not loop.is_closed():
+            loop.call_soon_threadsafe(fetching.cancel)
+
+    def _work(self) -> None:
+        try:
+            asyncio.run(self._drive())
+        except BaseException as e:  # noqa: BLE001 - carried to the caller's thread, which raises it
+            self.error = e
+        finally:
+            self.told.put(_END)
+
+    async def _drive(self) -> None:
+        inbox: asyncio.Queue[list[DatasetInjestion] | None] = asyncio.Queue(INBOX)
+        self.loop = asyncio.get_running_loop()
+        self.fetching = asyncio.create_task(fetch_all(self.context, self.run_id, self.asked, inbox.put))
+        if self.stopping.is_set():
+            self.fetching.cancel()
+        promoting = asyncio.create_task(self._promote_all(inbox))
+        await asyncio.wait({self.fetching, promoting}, return_when=asyncio.FIRST_COMPLETED)
+        if promoting.done():  # before the fetching ended: recording failed, so there is no point in asking on
+            self.fetching.cancel()
+            await asyncio.gather(self.fetching, return_exceptions=True)
+            promoting.result()
+            return
+        await inbox.put(None)
+        await promoting
+        if self.fetching.cancelled():
+            await asyncio.to_thread(self._mark_unanswered)
+        else:
+            _raise_first(self.fetching)
+
+    async def _promote_all(self, inbox: asyncio.Queue[list[DatasetInjestion] | None]) -> None:
+        """Takes what is fetched in batches; promotes what waited from earlier runs first."""
+        if self.waiting and not self.stopping.is_set():
+            await asyncio.to_thread(self._take, [], self.waiting)
+        ended = False
+        while not ended:
+            batch: list[list[DatasetInjestion]] = []
+            deadline = None
+            while len(batch) < self.context.settings.batch_files:
+                timeout = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
+                try:
+                    rows = await asyncio.wait_for(inbox.get(), timeout)
+                except TimeoutError:
+                    break
+                if rows is None:
+                    ended = True
+                    break
+                batch.append(rows)
+                deadline = deadline or asyncio.get_running_loop().time() + BATCH_SECONDS
+            if batch:
+                await asyncio.to_thread(self._take, batch, [])
+
+    def _take(self, requests: list[list[DatasetInjestion]], waiting: Sequence[PartitionKey]) -> None:
+        """One batch through the layers; tells the outcome of every key that has nothing open afterwards."""
+        rows = [row for request in requests for row in request]
+        if self.stopping.is_set():
+            self.promoter.record(rows)
+            return
+        moved = self.promoter.take(rows, waiting)
+        done = [*(request[0].partition for request in requests), *waiting]
+        for key in done:
+            self.states[key].open -= 1
+        for key, files in moved.items():
+            state = self.states[key]
+            state.files.update({file.key: file for file in files})
+            if state.open == 0:
+                self.told.put(outcome_of(key, list(state.files.values()), self.options.layers))
+
+    def _mark_unanswered(self) -> None:
+        """Ends the rows of requests that were asked and never delivered."""
+        delivered = {key for state in self.states.values() for key in state.files}
+        left = [a.row for a in self.asked if a.row.key not in delivered and a.row.bronze_outcome == "asked"]
+        for row in left:
+            row.bronze_filename = row.bronze_payload_hash = row.bronze_bytes = None
+            row.bronze_failed(STOPPED)
+        self.context.service.record_file_ingestions(left)
+        log.warning("stopped with %d requests unanswered", len(left))
+
+
+def _raise_first(task: asyncio.Task[None]) -> None:
+    """Raises what the fetching raised: of a group, the first, since one sentence is what the user can act on."""
+    error = task.exception()
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    if error is not None:
+        raise error
+
+

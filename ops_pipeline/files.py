@@ -1,0 +1,31 @@
+"""Files that are whole or not there.
+
+Belongs here: writing one small file atomically. Does not belong here: bronze files, which have rules of their own (`bronze.store`).
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Writes a file beside its target, syncs it and renames it over the target; folders are made.
+
+    Raises:
+        OSError: when the folder cannot be written; the target is then as it was.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    temporary = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as f:
+            f.write(data)
+            f.flush()
+            os.fsync(f.fileno())
+        temporary.chmod(0o644)
+        temporary.replace(path)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise

@@ -1,0 +1,61 @@
+"""The dimensions: instruments with stable ids, and dates.
+
+Belongs here: what makes an instrument and a date row, and keeping both in step with the facts. Does not belong here: the facts (`facts`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+
+from ops_pipeline.recipes.models import NO_TICKER
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    import duckdb
+
+
+def instrument_id(domain: str, first_symbol: str) -> str:
+    """The stable id of an instrument: 16 hex digits that depend on its domain and the first symbol it was known by, and on nothing else."""
+    return hashlib.sha256(f"{domain}\x1f{first_symbol}".encode()).hexdigest()[:16]
+
+
+def ensure_instruments(connection: duckdb.DuckDBPyConnection, domain: str, symbols: Iterable[str]) -> None:
+    """Adds the instruments of symbols that no row knows in this domain."""
+    wanted = sorted(set(symbols) - {NO_TICKER})
+    table = pa.table(
+        {
+            "instrument_id": pa.array([instrument_id(domain, s) for s in wanted], pa.string()),
+            "symbol": pa.array(wanted, pa.string()),
+            "domain": pa.array([domain] * len(wanted), pa.string()),
+        }
+    )
+    connection.register("wanted_instruments", table)
+    connection.execute(
+        """INSERT INTO gold.dim_instrument SELECT w.instrument_id, w.symbol, w.domain, NULL, NULL FROM wanted_instruments w
+        WHERE NOT EXISTS (SELECT 1 FROM gold.dim_instrument i WHERE i.symbol = w.symbol AND i.domain = w.domain)"""
+    )
+    connection.unregister("wanted_instruments")
+
+
+def refresh_dates(connection: duckdb.DuckDBPyConnection) -> None:
+    """Makes `gold.dim_date` hold exactly the years that the facts fall into."""
+    low, high = connection.execute(
+        """SELECT min(low), max(high) FROM (SELECT min(date) AS low, max(date) AS high FROM gold.fact_eod
+        UNION ALL SELECT min(date), max(date) FROM gold.fact_fx)"""
+    ).fetchone() or (None, None)
+    if low is None or high is None:
+        connection.execute("DELETE FROM gold.dim_date")
+        return
+    years = [low.year, high.year]
+    connection.execute("DELETE FROM gold.dim_date WHERE year NOT BETWEEN ? AND ?", years)
+    connection.execute(
+        """INSERT INTO gold.dim_date
+        SELECT d, year(d), quarter(d), month(d), day(d), isoyear(d), weekofyear(d), isodow(d), isodow(d) >= 6, d = last_day(d)
+        FROM (SELECT unnest(generate_series(make_date(?::INTEGER, 1, 1), make_date(?::INTEGER, 12, 31), INTERVAL 1 DAY))::DATE AS d)
+        WHERE NOT EXISTS (SELECT 1 FROM gold.dim_date t WHERE t.date = d)""",
+        years,
+    )

@@ -1,0 +1,350 @@
+"""`DatasetInjestion`: one row of the ledger, mirrored column by column.
+
+Belongs here: every change of a row's state, and the translation to and from the database's types. The list of columns is written once, as
+this model's fields: the upsert, the Arrow schema and the check of the migrations derive from it. Does not belong here: SQL (`repo`).
+
+`DatasetInjestion` and `*_injest_*` keep the spelling that the owner of the project chose.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from functools import cache
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import pyarrow as pa
+from pydantic import BaseModel, ConfigDict
+
+from ops_pipeline import __version__
+from ops_pipeline.clock import utc_now
+from ops_pipeline.recipes.models import NO_DISCRIMINATOR, Recipe
+from ops_pipeline.recipes.universe import PartitionKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from ops_pipeline.sources.base import Request
+
+BronzeOutcome = Literal["asked", "stored", "unchanged", "empty", "failed", "deferred"]
+PromotionKind = Literal["first", "replay", "retry"]
+Status = Literal["asked", "failed", "deferred", "empty", "unchanged", "pending", "promoted"]
+
+
+class Stage(StrEnum):
+    """The part of a file's life that a write is about; a stage writes only its own columns of a row that exists."""
+
+    BRONZE = "bronze"
+    SILVER = "silver"
+    GOLD = "gold"
+
+
+class RowCounts(BaseModel):
+    """What became of a file's records: the six figures whose sum is `bronze_rows`, and deleted rows beside them."""
+
+    created: int = 0
+    updated: int = 0
+    unchanged: int = 0
+    failed: int = 0
+    superseded: int = 0
+    out_of_window: int = 0
+    deleted: int = 0
+
+    @property
+    def total(self) -> int:
+        """Records accounted for; deleted rows are silver's, not the file's."""
+        return self.created + self.updated + self.unchanged + self.failed + self.superseded + self.out_of_window
+
+
+class DatasetInjestion(BaseModel):
+    """The whole life of one vendor file. Dates are calendar days of the data, times are UTC, counts are rows, sizes are bytes."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    run_id: str
+    file_id: str
+    domain: str
+    source: str
+    dataset: str
+    discriminator: str
+    ticker: str
+    bronze_from_date: date | None = None
+    bronze_to_date: date | None = None
+    bronze_filename: str | None = None
+    bronze_error: str | None = None
+    bronze_rows: int = 0
+    bronze_injest_start_time: datetime | None = None
+    bronze_injest_end_time: datetime | None = None
+    bronze_can_promote: bool = False
+    bronze_payload_hash: str | None = None
+    silver_from_date: date | None = None
+    silver_to_date: date | None = None
+    silver_tablename: str | None = None
+    silver_errors: str | None = None
+    silver_rows_created: int = 0
+    silver_rows_updated: int = 0
+    silver_rows_failed: int = 0
+    silver_injest_start_time: datetime | None = None
+    silver_injest_end_time: datetime | None = None
+    silver_can_promote: bool = False
+    gold_object_type: str | None = None
+    gold_tablename: str | None = None
+    gold_errors: str | None = None
+    gold_from_date: date | None = None
+    gold_to_date: date | None = None
+    gold_rows_created: int = 0
+    gold_rows_updated: int = 0
+    gold_rows_failed: int = 0
+    gold_injest_start_time: datetime | None = None
+    gold_injest_end_time: datetime | None = None
+    gold_can_promote: bool = False
+    request_id: str
+    request_part: int = 1
+    request_complete: bool = False
+    requested_from_date: date | None = None
+    requested_to_date: date | None = None
+    bronze_outcome: BronzeOutcome = "asked"
+    bronze_status_code: int | None = None
+    bronze_bytes: int | None = None
+    bronze_redacted: bool = False
+    bronze_purged_at: datetime | None = None
+    silver_rows_unchanged: int = 0
+    silver_rows_superseded: int = 0
+    silver_rows_out_of_window: int = 0
+    silver_rows_deleted: int = 0
+    silver_run_id: str | None = None
+    gold_run_id: str | None = None
+    silver_recipe_hash: str | None = None
+    gold_recipe_hash: str | None = None
+    code_version: str
+    promotion_kind: PromotionKind = "first"
+    origin_run_id: str | None = None
+
+    # --- identity -------------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def open(cls, request: Request, run_id: str, *, part: int = 1) -> Self:
+        """The row of a request that is about to be sent."""
+        return cls(
+            run_id=run_id, file_id=request.file_id(part), domain=request.domain, source=request.source, dataset=request.dataset,
+            discriminator=request.discriminator, ticker=request.ticker, request_id=request.request_id, request_part=part,
+            requested_from_date=request.from_date, requested_to_date=request.to_date, bronze_injest_start_time=utc_now(),
+            code_version=__version__,
+        )  # fmt: skip
+
+    @property
+    def dataset_key(self) -> str:
+        """The partition dimension `dataset`."""
+        tail = "" if self.discriminator == NO_DISCRIMINATOR else f".{self.discriminator}"
+        return f"{self.source}.{self.dataset}{tail}"
+
+    @property
+    def partition(self) -> PartitionKey:
+        """The (ticker, dataset key) pair that the file belongs to."""
+        return PartitionKey(self.ticker, self.dataset_key)
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """The primary key."""
+        return self.run_id, self.file_id
+
+    @property
+    def origin(self) -> tuple[str, str]:
+        """(run_id, file_id) of the row that ingested the file: what silver and gold rows point at."""
+        return self.origin_run_id or self.run_id, self.file_id
+
+    @property
+    def order(self) -> tuple[datetime, str, str]:
+        """The order in which files of one partition apply: when we knew, then run and file for ties."""
+        if self.bronze_injest_end_time is None:
+            raise ValueError(f"file {self.file_id} of run {self.run_id} has no end time: it was never stored")
+        return (self.bronze_injest_end_time, *self.origin)
+
+    @property
+    def payload_identity(self) -> tuple[str | None, str]:
+        """What makes two answers the same: the stored body's hash and the request, part number included."""
+        return self.bronze_payload_hash, self.file_id
+
+    # --- bronze ---------------------------------------------------------------------------------------------------------------
+
+    def bronze_started(self) -> None:
+        """The request is being sent now."""
+        self.bronze_injest_start_time = utc_now()
+
+    def bronze_received(self, *, filename: str, payload_hash: str, size: int, stored_at: datetime, status_code: int | None) -> None:
+        """The body is on disk; what it holds is not known yet. `stored_at` is when we knew."""
+        self.bronze_filename, self.bronze_payload_hash, self.bronze_bytes = filename, payload_hash, size
+        self.bronze_injest_end_time, self.bronze_status_code = stored_at, status_code
+        self.bronze_error = None
+
+    def bronze_finished(self, rows: int, from_date: date | None, to_date: date | None) -> None:
+        """The body was read as the recipe says: so many records, settled good dates from..to (None: none of them is)."""
+        self.bronze_outcome = "stored" if rows else "empty"
+        self.bronze_rows, self.bronze_from_date, self.bronze_to_date = rows, from_date, to_date
+        self.bronze_can_promote = rows > 0
+
+    def bronze_unchanged(self, rows: int) -> None:
+        """The body is the one that the partition's latest file held, and that was fully promoted: it moves nothing."""
+        self.bronze_outcome, self.bronze_rows, self.bronze_can_promote = "unchanged", rows, False
+        self.bronze_from_date = self.bronze_to_date = None
+
+    def bronze_failed(self, error: str, status_code: int | None = None) -> None:
+        """No usable body; a body that was kept stays named."""
+        self.bronze_outcome, self.bronze_error, self.bronze_can_promote = "failed", error, False
+        self.bronze_rows, self.bronze_from_date, self.bronze_to_date = 0, None, None
+        self.request_complete = False
+        self.bronze_status_code = status_code if status_code is not None else self.bronze_status_code
+        self.bronze_injest_end_time = self.bronze_injest_end_time or utc_now()
+
+    def bronze_deferred(self, reason: str) -> None:
+        """Not sent, or refused, for want of quota: due again, and not a failure."""
+        self.bronze_failed(reason)
+        self.bronze_outcome = "deferred"
+
+    # --- silver ---------------------------------------------------------------------------------------------------------------
+
+    def silver_started(self, recipe: Recipe, run_id: str, started: datetime) -> None:
+        """A promotion to silver begins: earlier figures of this row's promotion no longer hold."""
+        self.silver_tablename, self.silver_recipe_hash, self.silver_run_id = recipe.silver_table, recipe.recipe_hash, run_id
+        self.silver_injest_start_time, self.silver_injest_end_time, self.silver_errors = started, None, None
+        self._silver_counts(RowCounts())
+        self.silver_from_date = self.silver_to_date = None
+        # Gold of an earlier promotion of this row describes values that may change now.
+        self.silver_can_promote = False
+
+    def silver_finished(self, counts: RowCounts, from_date: date | None, to_date: date | None, *, gold: str | None) -> None:
+        """Merged. With a gold object and changed rows the file is ready for gold.
+
+        Raises:
+            ValueError: when the counts do not add up to `bronze_rows`: then the merge lost or doubled a record and must not commit.
+        """
+        if counts.total != self.bronze_rows:
+            raise ValueError(f"file {self.file_id} of run {self.run_id}: {self.bronze_rows} records read, {counts.total} accounted for ({counts!r})")
+        self._silver_counts(counts)
+        self.silver_from_date, self.silver_to_date, self.silver_injest_end_time = from_date, to_date, utc_now()
+        self.bronze_can_promote = False
+        self.silver_can_promote = gold is not None and counts.created + counts.updated + counts.deleted > 0
+
+    def silver_failed(self, error: str) -> None:
+        """The file failed as a whole and silver is untouched; it stays promotable, so that a mended recipe heals it."""
+        self._silver_counts(RowCounts())
+        self.silver_from_date = self.silver_to_date = None
+        self.silver_errors, self.silver_injest_end_time = error, utc_now()
+        self.silver_can_promote = False
+
+    def _silver_counts(self, counts: RowCounts) -> None:
+        self.silver_rows_created, self.silver_rows_updated, self.silver_rows_failed = counts.created, counts.updated, counts.failed
+        self.silver_rows_unchanged, self.silver_rows_superseded = counts.unchanged, counts.superseded
+        self.silver_rows_out_of_window, self.silver_rows_deleted = counts.out_of_window, counts.deleted
+
+    @property
+    def silver_counts(self) -> RowCounts:
+        """What became of the file's records."""
+        return RowCounts(
+            created=self.silver_rows_created, updated=self.silver_rows_updated, unchanged=self.silver_rows_unchanged,
+            failed=self.silver_rows_failed, superseded=self.silver_rows_superseded,
+            out_of_window=self.silver_rows_out_of_window, deleted=self.silver_rows_deleted,
+        )  # fmt: skip
+
+    # --- gold -----------------------------------------------------------------------------------------------------------------
+
+    def gold_started(self, recipe: Recipe, run_id: str, started: datetime) -> None:
+        """A promotion to gold begins."""
+        self.gold_object_type, self.gold_tablename = "fact", recipe.gold_table
+        self.gold_recipe_hash, self.gold_run_id = recipe.recipe_hash, run_id
+        self.gold_injest_start_time, self.gold_injest_end_time, self.gold_errors = started, None, None
+        self.gold_rows_created = self.gold_rows_updated = self.gold_rows_failed = 0
+        self.gold_from_date = self.gold_to_date = None
+
+    def gold_finished(self, created: int, updated: int, from_date: date | None, to_date: date | None) -> None:
+        """Built: so many gold rows are attributed to this file, over these dates."""
+        self.gold_rows_created, self.gold_rows_updated = created, updated
+        self.gold_from_date, self.gold_to_date, self.gold_injest_end_time = from_date, to_date, utc_now()
+        self.silver_can_promote = False
+
+    def gold_failed(self, error: str) -> None:
+        """The build failed and gold is untouched; the file stays ready for gold."""
+        self.gold_errors, self.gold_injest_end_time = error, utc_now()
+
+    # --- derived --------------------------------------------------------------------------------------------------------------
+
+    @property
+    def fully_promoted(self) -> bool:
+        """Nothing is left to do for this file."""
+        if self.bronze_outcome == "unchanged":
+            return True
+        merged = self.silver_injest_end_time is not None and self.silver_errors is None and not self.bronze_can_promote
+        return self.bronze_outcome == "stored" and merged and not self.silver_can_promote and self.gold_errors is None
+
+    @property
+    def status(self) -> Status:
+        """Where the file stands, in one word (the same rule as `repo.STATUS_SQL`)."""
+        if self.bronze_outcome in ("asked", "deferred", "empty", "unchanged"):
+            return self.bronze_outcome  # type: ignore[return-value]
+        if self.bronze_outcome == "failed" or self.silver_errors or self.gold_errors:
+            return "failed"
+        return "promoted" if self.fully_promoted else "pending"
+
+    @property
+    def error(self) -> str | None:
+        """The first thing that went wrong."""
+        return self.bronze_error or self.silver_errors or self.gold_errors
+
+    # --- translation ----------------------------------------------------------------------------------------------------------
+
+    @classmethod
+    def from_row(cls, row: Mapping[str, Any]) -> Self:
+        """The object of a database row, which holds every column."""
+        return cls.model_construct(**row)
+
+
+COLUMNS: tuple[str, ...] = tuple(DatasetInjestion.model_fields)
+PRIMARY_KEY = ("run_id", "file_id")
+
+# Promoting clears the flag of the layer before: the flag belongs to the stage that consumes it.
+_CONSUMED = {"bronze_can_promote": Stage.SILVER, "silver_can_promote": Stage.GOLD}
+
+
+@cache
+def stage_columns(stage: Stage) -> tuple[str, ...]:
+    """The columns that a stage may write in a row that exists."""
+    written = []
+    for name in COLUMNS:
+        owner = Stage(name.split("_")[0]) if name.split("_")[0] in set(Stage) else Stage.BRONZE
+        if name in PRIMARY_KEY:
+            continue
+        if owner is stage or _CONSUMED.get(name) is stage:
+            written.append(name)
+    return tuple(written)
+
+
+_ARROW: dict[type, pa.DataType] = {
+    str: pa.string(), int: pa.int64(), bool: pa.bool_(), date: pa.date32(), datetime: pa.timestamp("us", tz="UTC"),
+}  # fmt: skip
+_SQL: dict[type, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN", date: "DATE", datetime: "TIMESTAMP WITH TIME ZONE"}
+
+
+def _base_type(annotation: Any) -> type:
+    """The plain type of a field: `date` of `date | None`, `str` of a Literal."""
+    for candidate in (datetime, date, bool, int, str):
+        if annotation is candidate or candidate in getattr(annotation, "__args__", ()):
+            return candidate
+    return str
+
+
+@cache
+def arrow_schema() -> pa.Schema:
+    """The Arrow schema of the ledger, from the model's fields."""
+    return pa.schema([(name, _ARROW[_base_type(field.annotation)]) for name, field in DatasetInjestion.model_fields.items()])
+
+
+def sql_types() -> dict[str, str]:
+    """Column name -> SQL type that the migrations must have made (an INTEGER column may hold a BIGINT field)."""
+    return {name: _SQL[_base_type(field.annotation)] for name, field in DatasetInjestion.model_fields.items()}
+
+
+def to_arrow(rows: Iterable[DatasetInjestion]) -> pa.Table:
+    """The rows as an Arrow table with every column of the ledger."""
+    listed: Sequence[DatasetInjestion] = list(rows)
+    schema = arrow_schema()
+    return pa.table({name: pa.array([getattr(r, name) for r in listed], type=schema.field(name).type) for name in COLUMNS}, schema=schema)

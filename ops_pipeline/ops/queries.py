@@ -1,0 +1,217 @@
+"""Figures about runs and files for people, computed on demand.
+
+Belongs here: read-only queries with filters, pages and explicit limits. Does not belong here: anything that a run decides on (`repo`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ops_pipeline.ops.ingestion import DatasetInjestion
+from ops_pipeline.ops.repo import split_dataset_key
+from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, STATUS_SQL
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    import duckdb
+
+MAX_LIMIT = 10_000
+
+_STAGES = ("bronze", "silver", "gold")
+_RUN_OF = {"bronze": "run_id", "silver": "silver_run_id", "gold": "gold_run_id"}
+_FAILED_IN = {
+    "bronze": "bronze_outcome = 'failed'",
+    "silver": "silver_errors IS NOT NULL",
+    "gold": "gold_errors IS NOT NULL",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RunFilter:
+    """Which runs or files are wanted; None means any.
+
+    Attributes:
+        since: runs that started on or after this day (UTC).
+        until: runs that started on or before this day (UTC).
+        dataset: a dataset key.
+        ticker: a ticker.
+        only_failures: only runs or files with a failure.
+        stage: bronze, silver or gold: files that the run moved in this stage.
+        status: a file's status, see `DatasetInjestion.status`.
+    """
+
+    since: date | None = None
+    until: date | None = None
+    dataset: str | None = None
+    ticker: str | None = None
+    only_failures: bool = False
+    stage: str | None = None
+    status: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """One run's figures; counts are files or rows, sizes bytes, times UTC.
+
+    A file counts in each stage in the run that moved it there, so a file that one run fetched and the next one promoted counts in both.
+    """
+
+    run_id: str
+    started: datetime | None
+    ended: datetime | None
+    files: int
+    datasets: int
+    tickers: int
+    bronze: dict[str, int] = field(default_factory=dict)
+    bronze_rows: int = 0
+    bronze_bytes: int = 0
+    silver_files: int = 0
+    silver_failed_files: int = 0
+    silver_rows: dict[str, int] = field(default_factory=dict)
+    gold_files: int = 0
+    gold_failed_files: int = 0
+    gold_rows: dict[str, int] = field(default_factory=dict)
+
+    @property
+    def failed_files(self) -> int:
+        """Failures over all stages."""
+        return self.bronze.get("failed", 0) + self.silver_failed_files + self.gold_failed_files
+
+    @property
+    def seconds(self) -> float:
+        """From the first request to the last step recorded."""
+        return (self.ended - self.started).total_seconds() if self.started and self.ended else 0.0
+
+    @property
+    def status(self) -> str:
+        """failed, unfinished (an answer is still owed) or ok."""
+        if self.failed_files:
+            return "failed"
+        return "unfinished" if self.bronze.get("asked") else "ok"
+
+
+# One row a stage of a file, under the run that did it.
+_MOVES = " UNION ALL ".join(
+    f"""SELECT {_RUN_OF[s]} AS the_run, '{s}' AS stage, * FROM {LEDGER}
+    WHERE {_RUN_OF[s]} IS NOT NULL {"AND promotion_kind = 'first'" if s == "bronze" else ""}"""
+    for s in _STAGES
+)
+
+_OUTCOMES = ("asked", "stored", "unchanged", "empty", "failed", "deferred")
+_SILVER = ("created", "updated", "unchanged", "failed", "superseded", "out_of_window", "deleted")
+_GOLD = ("created", "updated", "failed")
+
+_FIGURES = ",\n".join(
+    [
+        "the_run AS run_id",
+        "min(CASE stage WHEN 'bronze' THEN bronze_injest_start_time WHEN 'silver' THEN silver_injest_start_time ELSE gold_injest_start_time END) AS started",
+        "max(CASE stage WHEN 'bronze' THEN bronze_injest_end_time WHEN 'silver' THEN silver_injest_end_time ELSE gold_injest_end_time END) AS ended",
+        "count(DISTINCT coalesce(origin_run_id, run_id) || file_id) AS files",
+        "count(DISTINCT source || '.' || dataset || '.' || discriminator) AS datasets",
+        "count(DISTINCT ticker) FILTER (ticker <> '-') AS tickers",
+        *[f"count(*) FILTER (stage = 'bronze' AND bronze_outcome = '{o}') AS bronze_{o}" for o in _OUTCOMES],
+        "coalesce(sum(bronze_rows) FILTER (stage = 'bronze'), 0)::BIGINT AS bronze_rows",
+        "coalesce(sum(bronze_bytes) FILTER (stage = 'bronze'), 0)::BIGINT AS bronze_bytes",
+        "count(*) FILTER (stage = 'silver' AND silver_errors IS NULL) AS silver_files",
+        "count(*) FILTER (stage = 'silver' AND silver_errors IS NOT NULL) AS silver_failed_files",
+        *[f"coalesce(sum(silver_rows_{c}) FILTER (stage = 'silver'), 0)::BIGINT AS silver_rows_{c}" for c in _SILVER],
+        "count(*) FILTER (stage = 'gold' AND gold_errors IS NULL) AS gold_files",
+        "count(*) FILTER (stage = 'gold' AND gold_errors IS NOT NULL) AS gold_failed_files",
+        *[f"coalesce(sum(gold_rows_{c}) FILTER (stage = 'gold'), 0)::BIGINT AS gold_rows_{c}" for c in _GOLD],
+    ]
+)
+
+
+def _summary(row: dict[str, Any]) -> RunSummary:
+    plain = {k: row[k] for k in RunSummary.__dataclass_fields__ if k in row}
+    return RunSummary(
+        **{k: v for k, v in plain.items() if k not in ("bronze", "silver_rows", "gold_rows")},
+        bronze={o: row[f"bronze_{o}"] for o in _OUTCOMES if row[f"bronze_{o}"]},
+        silver_rows={c: row[f"silver_rows_{c}"] for c in _SILVER},
+        gold_rows={c: row[f"gold_rows_{c}"] for c in _GOLD},
+    )
+
+
+def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary | None:
+    """One run's figures; None when no file knows the run."""
+    rows = _dicts(connection, f"SELECT {_FIGURES} FROM ({_MOVES}) WHERE the_run = ? GROUP BY the_run", [run_id])
+    return _summary(rows[0]) if rows else None
+
+
+def list_runs(connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = None, *, limit: int = 20, offset: int = 0) -> list[RunSummary]:
+    """A page of runs, newest first."""
+    wanted = wanted or RunFilter()
+    where, parameters = _file_conditions(wanted)
+    having = ["true"]
+    if wanted.since:
+        having.append("started >= ?::DATE")
+        parameters.append(wanted.since)
+    if wanted.until:
+        having.append("started < ?::DATE + 1")
+        parameters.append(wanted.until)
+    if wanted.only_failures:
+        having.append("bronze_failed + silver_failed_files + gold_failed_files > 0")
+    rows = _dicts(
+        connection,
+        f"""SELECT * FROM (SELECT {_FIGURES} FROM ({_MOVES}) WHERE {where} GROUP BY the_run) WHERE {" AND ".join(having)}
+        ORDER BY started DESC NULLS LAST, run_id LIMIT ? OFFSET ?""",
+        [*parameters, _limit(limit), offset],
+    )
+    return [_summary(row) for row in rows]
+
+
+def run_files(connection: duckdb.DuckDBPyConnection, run_id: str, wanted: RunFilter | None = None, *, limit: int = 100, offset: int = 0) -> list[DatasetInjestion]:
+    """A page of the files that a run fetched or promoted, in order of dataset, ticker and time."""
+    wanted = wanted or RunFilter()
+    where, parameters = _file_conditions(wanted)
+    runs = [_RUN_OF[wanted.stage]] if wanted.stage in _RUN_OF else list(_RUN_OF.values())
+    conditions = [where, "(" + " OR ".join(f"{column} = ?" for column in runs) + ")"]
+    parameters += [run_id] * len(runs)
+    if wanted.status:
+        conditions.append(f"{STATUS_SQL} = ?")
+        parameters.append(wanted.status)
+    if wanted.only_failures:
+        conditions.append("(" + " OR ".join(_FAILED_IN.values()) + ")")
+    rows = _dicts(
+        connection,
+        f"""SELECT * FROM {LEDGER} WHERE {" AND ".join(conditions)}
+        ORDER BY source, dataset, discriminator, ticker, bronze_injest_start_time, request_part, run_id, file_id LIMIT ? OFFSET ?""",
+        [*parameters, _limit(limit), offset],
+    )
+    return [DatasetInjestion.from_row(row) for row in rows]
+
+
+def coverage(connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = None, *, limit: int = 1000, offset: int = 0) -> list[dict[str, Any]]:
+    """A page of partitions: files, first and last good date, last answer, and files that stand in the way."""
+    where, parameters = _file_conditions(wanted or RunFilter())
+    return _dicts(
+        connection,
+        f"""SELECT {DATASET_KEY_SQL} AS dataset, ticker, count(*) AS files, min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date,
+            max(bronze_injest_end_time) AS last_answer, count(*) FILTER ({STATUS_SQL} = 'failed') AS failed_files,
+            count(*) FILTER ({STATUS_SQL} = 'pending') AS pending_files
+        FROM {LEDGER} WHERE promotion_kind = 'first' AND {where}
+        GROUP BY source, dataset, discriminator, ticker ORDER BY source, dataset, discriminator, ticker LIMIT ? OFFSET ?""",
+        [*parameters, _limit(limit), offset],
+    )
+
+
+def _file_conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
+    conditions, parameters = ["true"], []
+    if wanted.dataset:
+        conditions.append("source = ? AND dataset = ? AND discriminator = ?")
+        parameters += list(split_dataset_key(wanted.dataset))
+    if wanted.ticker:
+        conditions.append("ticker = ?")
+        parameters.append(wanted.ticker)
+    return " AND ".join(conditions), parameters
+
+
+def _limit(limit: int) -> int:
+    return max(1, min(limit, MAX_LIMIT))
+
+
+def _dicts(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = connection.execute(sql, parameters).to_arrow_table().to_pylist()
+    return rows

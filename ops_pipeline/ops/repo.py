@@ -1,0 +1,198 @@
+"""`OpsRepo`: the SQL on the ledger that runs need.
+
+Belongs here: reading and writing `ops.file_ingestions`, `ops.recipes` and `ops.silver_tables` on an open connection. Does not belong here:
+opening the database (`warehouse`), rules about rows (`ingestion`, `watermark`), and figures for people (`queries`).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ops_pipeline.clock import utc_now
+from ops_pipeline.ops.ingestion import COLUMNS, PRIMARY_KEY, DatasetInjestion, Stage, stage_columns, to_arrow
+from ops_pipeline.ops.sql import ISLANDS_SQL, LEDGER
+from ops_pipeline.ops.watermark import Span
+from ops_pipeline.recipes.models import NO_DISCRIMINATOR
+from ops_pipeline.recipes.universe import PartitionKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    import duckdb
+
+    from ops_pipeline.recipes.models import Recipe
+
+_INSERT = f"INSERT ({', '.join(COLUMNS)}) VALUES ({', '.join(f's.{c}' for c in COLUMNS)})"
+_SAME_ROW = " AND ".join(f"t.{c} = s.{c}" for c in PRIMARY_KEY)
+_SAME_PARTITION = "f.ticker = w.ticker AND f.dataset = w.dataset AND f.source = w.source AND f.discriminator = w.discriminator"
+
+
+def split_dataset_key(key: str) -> tuple[str, str, str]:
+    """(source, dataset, discriminator) of a dataset key; names hold no dots."""
+    source, dataset, *rest = key.split(".", 2)
+    return source, dataset, rest[0] if rest else NO_DISCRIMINATOR
+
+
+def _update(columns: Iterable[str]) -> str:
+    return ", ".join(f"{c} = s.{c}" for c in columns)
+
+
+class OpsRepo:
+    """The ledger on one open connection. Methods neither open transactions nor commit: their caller does."""
+
+    def __init__(self, connection: duckdb.DuckDBPyConnection) -> None:
+        """Wraps a connection of the warehouse."""
+        self.connection = connection
+
+    # --- writing --------------------------------------------------------------------------------------------------------------
+
+    def ask(self, rows: Sequence[DatasetInjestion]) -> None:
+        """Inserts the rows of requests about to be sent. A row of the same run that already holds an answer is left alone."""
+        self._merge(rows, f"WHEN MATCHED AND t.bronze_outcome IN ('asked', 'failed', 'deferred') THEN UPDATE SET {_update(stage_columns(Stage.BRONZE))}")
+
+    def upsert(self, rows: Sequence[DatasetInjestion], stage: Stage) -> None:
+        """Inserts rows that are new and writes the stage's own columns of those that exist; idempotent.
+
+        Bronze writes only rows that still owe their answer: two runs that settle a dead run's row at once must not undo its promotion.
+        """
+        guard = "AND t.bronze_outcome = 'asked' " if stage is Stage.BRONZE else ""
+        self._merge(rows, f"WHEN MATCHED {guard}THEN UPDATE SET {_update(stage_columns(stage))}")
+
+    def _merge(self, rows: Sequence[DatasetInjestion], matched: str) -> None:
+        if not rows:
+            return
+        with self._registered("ledger_rows", to_arrow(rows)):
+            self.connection.execute(f"MERGE INTO {LEDGER} t USING ledger_rows s ON {_SAME_ROW} {matched} WHEN NOT MATCHED THEN {_INSERT}")
+
+    def remember_recipes(self, recipes: Iterable[Recipe]) -> None:
+        """Keeps the recipes' texts by hash, so that a row's recipe can always be read back."""
+        for recipe in recipes:
+            self.connection.execute(
+                "INSERT INTO ops.recipes SELECT ?, ?, ?, ? WHERE NOT EXISTS (SELECT 1 FROM ops.recipes WHERE recipe_hash = ?)",
+                [recipe.recipe_hash, recipe.dataset_key, recipe.text, utc_now(), recipe.recipe_hash],
+            )
+
+    # --- reading --------------------------------------------------------------------------------------------------------------
+
+    def get(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DatasetInjestion]:
+        """The rows of the given primary keys; a key without row is left out."""
+        listed = list(keys)
+        table = pa.table({"run_id": pa.array([k[0] for k in listed], pa.string()), "file_id": pa.array([k[1] for k in listed], pa.string())})
+        with self._registered("wanted_rows", table):
+            rows = self._rows(f"SELECT t.* FROM {LEDGER} t SEMI JOIN wanted_rows s ON {_SAME_ROW}")
+        return {row.key: row for row in rows}
+
+    def islands(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, list[Span]]:
+        """The covered days of each partition, joined and in order; a partition that covers none is left out."""
+        found: dict[PartitionKey, list[Span]] = {}
+        with self._partitions(partitions):
+            for row in self._dicts(ISLANDS_SQL):
+                found.setdefault(_partition(row), []).append(Span(row["from_date"], row["to_date"], row["data_from"]))
+        return {k: sorted(v) for k, v in found.items()}
+
+    def latest_files(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, DatasetInjestion]:
+        """Each partition's latest answered file (by the order in which files apply), whatever the answer was."""
+        with self._partitions(partitions):
+            rows = self._rows(
+                f"""SELECT f.* FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+                WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty') AND f.bronze_injest_end_time IS NOT NULL
+                QUALIFY row_number() OVER (PARTITION BY f.source, f.dataset, f.discriminator, f.ticker
+                    ORDER BY f.bronze_injest_end_time DESC, f.run_id DESC, f.file_id DESC) = 1"""
+            )
+        return {row.partition: row for row in rows}
+
+    def last_answers(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, datetime]:
+        """When each partition last got an answer that was no error."""
+        return {k: row.bronze_injest_end_time for k, row in self.latest_files(partitions).items() if row.bronze_injest_end_time}
+
+    def promotable(self, stage: Stage, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
+        """Files of the partitions that are ready for silver or for gold, in the order in which they apply."""
+        flag = {Stage.SILVER: "bronze_can_promote", Stage.GOLD: "silver_can_promote"}[stage]
+        with self._partitions(partitions):
+            return self._rows(
+                f"""SELECT f.* FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+                WHERE f.{flag} ORDER BY f.bronze_injest_end_time, coalesce(f.origin_run_id, f.run_id), f.file_id"""
+            )
+
+    def promoted_after(self, partition: PartitionKey, order: tuple[datetime, str, str]) -> list[DatasetInjestion]:
+        """First-promotion rows of a partition that apply after `order` and are promoted, unchanged ones included: what a late file must re-merge."""
+        source, dataset, discriminator = split_dataset_key(partition.dataset)
+        return self._rows(
+            f"""SELECT f.* FROM {LEDGER} f
+            WHERE f.ticker = ? AND f.dataset = ? AND f.source = ? AND f.discriminator = ? AND f.promotion_kind = 'first'
+                AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
+                AND f.silver_errors IS NULL AND (f.bronze_injest_end_time, f.run_id, f.file_id) > (?, ?, ?)
+            ORDER BY f.bronze_injest_end_time, f.run_id, f.file_id""",
+            [partition.ticker, dataset, source, discriminator, *order],
+        )
+
+    def latest_promoted(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, tuple[datetime, str, str]]:
+        """The order of each partition's last file that is already promoted or unchanged."""
+        with self._partitions(partitions):
+            rows = self._dicts(
+                f"""SELECT f.source, f.dataset, f.discriminator, f.ticker,
+                    max({{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}}) AS latest
+                FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+                WHERE f.promotion_kind = 'first' AND f.silver_errors IS NULL
+                    AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
+                GROUP BY f.source, f.dataset, f.discriminator, f.ticker"""
+            )
+        return {_partition(row): tuple(row["latest"].values()) for row in rows}
+
+    def asked(self) -> list[DatasetInjestion]:
+        """Rows of requests that got no answer yet: of runs that go on, or that died."""
+        return self._rows(f"SELECT * FROM {LEDGER} WHERE bronze_outcome = 'asked' ORDER BY run_id, file_id")
+
+    def known_filenames(self, filenames: Iterable[str]) -> set[str]:
+        """Those of the bronze file names that some row names."""
+        with self._registered("wanted_names", pa.table({"name": pa.array(list(filenames), pa.string())})):
+            found = self._dicts(f"SELECT DISTINCT bronze_filename FROM {LEDGER} t SEMI JOIN wanted_names s ON t.bronze_filename = s.name")
+        return {row["bronze_filename"] for row in found}
+
+    # --- silver tables --------------------------------------------------------------------------------------------------------
+
+    def silver_columns_hash(self, table: str) -> str | None:
+        """The shape that a silver table was made with; None when there is no such table."""
+        found = self.connection.execute("SELECT columns_hash FROM ops.silver_tables WHERE silver_tablename = ?", [table]).fetchone()
+        return None if found is None else str(found[0])
+
+    def remember_silver_table(self, recipe: Recipe) -> None:
+        """Records which recipe a silver table was last merged with."""
+        self.connection.execute("DELETE FROM ops.silver_tables WHERE silver_tablename = ?", [recipe.silver_table])
+        self.connection.execute(
+            "INSERT INTO ops.silver_tables VALUES (?, ?, ?, ?, ?)",
+            [recipe.silver_table, recipe.dataset_key, recipe.recipe_hash, recipe.columns_hash, utc_now()],
+        )
+
+    # --- plumbing -------------------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _registered(self, name: str, table: pa.Table) -> Iterator[None]:
+        self.connection.register(name, table)
+        try:
+            yield
+        finally:
+            self.connection.unregister(name)
+
+    @contextmanager
+    def _partitions(self, partitions: Iterable[PartitionKey]) -> Iterator[None]:
+        split = [(p.ticker, *split_dataset_key(p.dataset)) for p in partitions]
+        names = ("ticker", "source", "dataset", "discriminator")
+        with self._registered("wanted", pa.table({n: pa.array([s[i] for s in split], pa.string()) for i, n in enumerate(names)})):
+            yield
+
+    def _dicts(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = self.connection.execute(sql, list(parameters)).to_arrow_table().to_pylist()
+        return rows
+
+    def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[DatasetInjestion]:
+        return [DatasetInjestion.from_row(row) for row in self._dicts(sql, parameters)]
+
+
+def _partition(row: dict[str, Any]) -> PartitionKey:
+    tail = "" if row["discriminator"] == NO_DISCRIMINATOR else f".{row['discriminator']}"
+    return PartitionKey(row["ticker"], f"{row['source']}.{row['dataset']}{tail}")

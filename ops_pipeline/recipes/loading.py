@@ -1,0 +1,146 @@
+"""The catalogue: the package's recipe files, overlaid by a user's own.
+
+Belongs here: reading recipe files, joining them, and errors that name file, dataset and field. Does not belong here: the models themselves
+(`models`) and which tickers are wanted (`universe`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from ops_pipeline.errors import RecipeError
+from ops_pipeline.recipes.models import Recipe, SourceDeclaration
+from ops_pipeline.recipes.yaml import load_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+PACKAGED = Path(__file__).parent / "catalogue"
+
+# What a gold object must be told about its silver table.
+GOLD_PARTS = {"fact_eod": ({"close"}, {"adjusted_close", "volume"}), "fact_fx": ({"currency", "rate"}, set[str]())}
+
+
+@dataclass(frozen=True)
+class Catalogue:
+    """Every source and recipe that this home knows.
+
+    Attributes:
+        sources: declarations by source name.
+        recipes: recipes by dataset key, in the order of their files.
+    """
+
+    sources: dict[str, SourceDeclaration] = field(default_factory=dict)
+    recipes: dict[str, Recipe] = field(default_factory=dict)
+
+    def recipe(self, dataset_key: str) -> Recipe:
+        """The recipe of a dataset key.
+
+        Raises:
+            RecipeError: when there is none; the text lists those that there are.
+        """
+        try:
+            return self.recipes[dataset_key]
+        except KeyError:
+            known = ", ".join(self.recipes) or "none"
+            raise RecipeError(f"there is no dataset {dataset_key!r}; known datasets: {known}. Add one in <home>/recipes/*.yaml.") from None
+
+
+def load_catalogue(overlay: Path | None = None) -> Catalogue:
+    """The packaged catalogue with the files of the overlay folder on top, in the order of their names.
+
+    An overlay file names its source in full (`source: {name: ...}`) or by name (`source: sample`) and adds recipes to it; a recipe with the
+    dataset key of an earlier one replaces it. The packaged files are never written, so an upgrade never fights a user's own.
+
+    Raises:
+        RecipeError: naming file, dataset and field.
+    """
+    catalogue = Catalogue()
+    packaged = sorted(PACKAGED.glob("*.yaml"))
+    if not packaged:
+        raise RecipeError(f"{PACKAGED}: no recipe file; the installation is incomplete, install the package again.")
+    for path in [*packaged, *_overlay_files(overlay)]:
+        _add_file(catalogue, path)
+    tables: dict[str, str] = {}
+    for key, recipe in catalogue.recipes.items():
+        for table in (recipe.table, f"{recipe.table}_history"):
+            if tables.setdefault(table, key) != key or table == "rejected_rows":
+                raise RecipeError(f"datasets {tables[table]} and {key} would share the table silver.{table}; rename one of them.")
+    return catalogue
+
+
+def _overlay_files(folder: Path | None) -> Iterable[Path]:
+    return sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]) if folder and folder.is_dir() else []
+
+
+def _add_file(catalogue: Catalogue, path: Path) -> None:
+    data = load_yaml(path, RecipeError)
+    if not data:
+        return  # a file of comments only, as `ops-pipeline init` writes it
+    if not isinstance(data, dict) or "source" not in data:
+        raise RecipeError(f"{path}: expected the keys `source` and `recipes` at the top.")
+    unknown = sorted(set(data) - {"source", "recipes"})
+    if unknown:
+        raise RecipeError(f"{path}: unknown key {unknown[0]!r} at the top; expected `source` and `recipes`.")
+    source = _source(catalogue, path, data["source"])
+    recipes = data.get("recipes") or []
+    if not isinstance(recipes, list):
+        raise RecipeError(f"{path}: `recipes` must be a list, one entry a dataset.")
+    seen: set[str] = set()
+    for position, entry in enumerate(recipes, start=1):
+        recipe = _recipe(path, source, entry, position)
+        if recipe.dataset_key in seen:
+            raise RecipeError(f"{path}: dataset {recipe.dataset_key} is declared twice in this file.")
+        seen.add(recipe.dataset_key)
+        catalogue.recipes[recipe.dataset_key] = recipe
+
+
+def _source(catalogue: Catalogue, path: Path, data: Any) -> SourceDeclaration:
+    if isinstance(data, str):
+        if data not in catalogue.sources:
+            known = ", ".join(catalogue.sources)
+            raise RecipeError(f"{path}: source {data!r} is not declared; known sources: {known}. Name one, or declare it with `source: {{name: ...}}`.")
+        return catalogue.sources[data]
+    try:
+        source = SourceDeclaration.model_validate(data)
+    except ValidationError as e:
+        raise RecipeError(_sentence(path, "source", e)) from e
+    catalogue.sources[source.name] = source
+    return source
+
+
+def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) -> Recipe:
+    if not isinstance(entry, dict):
+        raise RecipeError(f"{path}: recipe {position} must be a mapping with at least `dataset`, `columns` and `key`.")
+    name = f"{source.name}.{entry.get('dataset') or f'(recipe {position})'}"
+    try:
+        recipe = Recipe.model_validate({**entry, "source": source.name})
+    except ValidationError as e:
+        raise RecipeError(_sentence(path, f"dataset {name}", e)) from e
+    if recipe.gold:
+        needed, optional = GOLD_PARTS[recipe.gold.object]
+        given = set(recipe.gold.columns)
+        if needed - given:
+            raise RecipeError(f"{path}: dataset {name}, field gold.columns: {recipe.gold.object} needs {', '.join(sorted(needed - given))}.")
+        if given - needed - optional:
+            extra = ", ".join(sorted(given - needed - optional))
+            raise RecipeError(f"{path}: dataset {name}, field gold.columns: {recipe.gold.object} does not know {extra}.")
+        if (recipe.gold.object == "fact_eod") != recipe.per_ticker:
+            raise RecipeError(f"{path}: dataset {name}, field gold.object: {recipe.gold.object} does not fit per_ticker: {str(recipe.per_ticker).lower()}.")
+    return recipe
+
+
+def _sentence(path: Path, where: str, error: ValidationError) -> str:
+    """The first problem as one sentence with file, dataset and field, and how many more there are."""
+    problems = error.errors(include_url=False)
+    first = problems[0]
+    place = ".".join(str(p) for p in first["loc"])
+    more = f" ({len(problems) - 1} more in the same entry)" if len(problems) > 1 else ""
+    given = first.get("input")
+    shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
+    message = first["msg"].removeprefix("Value error, ")
+    return f"{path}: {where}{f', field {place}' if place else ''}: {message}{shown}{more}."

@@ -1,0 +1,256 @@
+"""What a source and a recipe are: the declarations that the catalogue's YAML files hold.
+
+Belongs here: the models, their own consistency rules, and their hashes. Does not belong here: reading files (`catalogue`), how an answer
+is parsed (`silver`), or which dates are asked (`ops.watermark`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from datetime import date, time, timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+NO_TICKER = "-"
+NO_DISCRIMINATOR = "-"
+
+# Names become table names, folders and partition keys: one alphabet that is safe in all three.
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=60)]
+ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
+
+LINEAGE_COLUMNS = ("bronze_file_id", "run_id", "known_at", "ingested_at")
+HISTORY_COLUMNS = ("merged_at", "recipe_hash", "operation")
+TICKER_COLUMN = "ticker"
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class RequestMode(StrEnum):
+    """How a dataset is asked for. Only `window` and `by_vintage` have watermarks; the others are due by cadence."""
+
+    WINDOW = "window"
+    ROLLING = "rolling"
+    LAST_N = "last_n"
+    BY_PERIOD = "by_period"
+    BY_VINTAGE = "by_vintage"
+    SNAPSHOT = "snapshot"
+
+    @property
+    def has_watermark(self) -> bool:
+        """Whether the next from-date derives from what is stored."""
+        return self in (RequestMode.WINDOW, RequestMode.BY_VINTAGE)
+
+
+class ColumnType(StrEnum):
+    """The types of silver columns; `double` and `integer` reject what they cannot hold exactly as sent (NaN, infinities, 1.5 as integer)."""
+
+    TEXT = "text"
+    INTEGER = "integer"
+    DOUBLE = "double"
+    DATE = "date"
+    TIMESTAMP = "timestamp"
+    BOOLEAN = "boolean"
+
+    @property
+    def sql(self) -> str:
+        """The DuckDB type."""
+        return {"text": "VARCHAR", "integer": "BIGINT", "double": "DOUBLE", "date": "DATE", "timestamp": "TIMESTAMPTZ", "boolean": "BOOLEAN"}[self]
+
+
+class Column(_Model):
+    """One silver column and where it stands in the vendor's record."""
+
+    name: ColumnName
+    type: ColumnType
+    field: str = Field(default="", alias="from", description="the record's key (JSON) or header (CSV); default: the column's name")
+    required: bool = False
+    comment: str = ""
+
+    @property
+    def source_field(self) -> str:
+        """The field of the vendor's record that fills this column."""
+        return self.field or self.name
+
+
+class Unpivot(_Model):
+    """A table with one column a series, turned into rows: every column but `keep` becomes a (name, value) pair."""
+
+    keep: list[str] = Field(min_length=1, description="headers of the columns that stay, such as the date")
+    name_to: str = Field(description="record field that receives the header")
+    value_to: str = Field(description="record field that receives the cell")
+
+
+class AnswerFormat(_Model):
+    """How the vendor's answer is laid out."""
+
+    format: Literal["json", "csv"]
+    missing: list[str] = Field(default=[], description="texts that mean: no value")
+    unpivot: Unpivot | None = None
+
+    @model_validator(mode="after")
+    def _csv_only(self) -> Self:
+        if self.unpivot and self.format != "csv":
+            raise ValueError("unpivot works on csv answers only")
+        return self
+
+
+class GoldTarget(_Model):
+    """The one gold object that a dataset feeds, and which silver columns play which part in it."""
+
+    object: Literal["fact_eod", "fact_fx"]
+    columns: dict[str, ColumnName] = {}
+
+
+class Recipe(_Model):
+    """The declaration of a dataset: what to ask, when, and what the answer means."""
+
+    source: Name
+    dataset: Name
+    discriminator: Name | Literal["-"] = NO_DISCRIMINATOR
+    domain: Name
+    description: str = Field(min_length=1)
+    url: str = ""
+    per_ticker: bool
+    mode: RequestMode
+    first_date: date | None = None
+    last_date: date | None = None
+    lookback_days: int = Field(default=0, ge=0, le=3660)
+    cadence: Literal["daily", "weekly", "monthly", "quarterly"] = "daily"
+    calendar: Literal["daily", "weekdays"] = "daily"
+    timezone: str = "UTC"
+    settles_at: time = Field(default=time(0, 0), description="local time at which a session's data are final")
+    settles_after_days: int = Field(default=0, ge=0, le=400, description="days after the session at which settles_at applies")
+    answer: AnswerFormat
+    columns: list[Column] = Field(min_length=1)
+    key: list[ColumnName] = Field(min_length=1)
+    date_column: ColumnName | None = None
+    max_reject_share: float = Field(default=0.05, ge=0, le=1)
+    gold: GoldTarget | None = None
+
+    @field_validator("timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as e:
+            raise ValueError(f"{value!r} is not an IANA time zone such as America/New_York") from e
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [c.name for c in self.columns]
+        repeated = sorted({n for n in names if names.count(n) > 1})
+        if repeated:
+            raise ValueError(f"columns: {', '.join(repeated)} declared twice")
+        reserved = {*LINEAGE_COLUMNS, *HISTORY_COLUMNS, TICKER_COLUMN} & set(names)
+        if reserved:
+            raise ValueError(f"columns: {', '.join(sorted(reserved))} are kept for the pipeline's own columns; rename them and use `from`")
+        by_name = {c.name: c for c in self.columns}
+        for k in self.key:
+            if k not in by_name:
+                raise ValueError(f"key: {k} is not among the columns")
+            if not by_name[k].required:
+                raise ValueError(f"key: {k} must be declared `required: true`, a row without its key cannot be stored")
+        if len(set(self.key)) != len(self.key):
+            raise ValueError("key: a column stands twice")
+        if self.mode.has_watermark:
+            if self.date_column is None or self.first_date is None:
+                raise ValueError(f"mode {self.mode.value} needs date_column and first_date")
+            if self.last_date is not None and self.last_date < self.first_date:
+                raise ValueError(f"last_date {self.last_date} is before first_date {self.first_date}")
+        if self.date_column is not None:
+            column = by_name.get(self.date_column)
+            if column is None or column.type is not ColumnType.DATE or not column.required:
+                raise ValueError(f"date_column: {self.date_column} must be a required column of type date")
+        if self.answer.unpivot:
+            fields = {c.source_field for c in self.columns}
+            made = {*self.answer.unpivot.keep, self.answer.unpivot.name_to, self.answer.unpivot.value_to}
+            if not fields <= made:
+                raise ValueError(f"columns: {', '.join(sorted(fields - made))} are not among the fields that unpivot makes ({', '.join(sorted(made))})")
+        if self.gold:
+            for part, column_name in self.gold.columns.items():
+                if column_name not in by_name:
+                    raise ValueError(f"gold: {part} names {column_name}, which is not among the columns")
+            if self.date_column is None:
+                raise ValueError("gold: a dataset that feeds a fact needs a date_column")
+        return self
+
+    @property
+    def dataset_key(self) -> str:
+        """`<source>.<dataset>[.<discriminator>]`: the partition dimension `dataset`."""
+        tail = "" if self.discriminator == NO_DISCRIMINATOR else f".{self.discriminator}"
+        return f"{self.source}.{self.dataset}{tail}"
+
+    @property
+    def table(self) -> str:
+        """The silver table's name without its schema."""
+        return re.sub(r"[.-]", "_", self.dataset_key)
+
+    @property
+    def silver_table(self) -> str:
+        """The silver table, such as silver.sample_eod_prices."""
+        return f"silver.{self.table}"
+
+    @property
+    def history_table(self) -> str:
+        """The silver table's change log."""
+        return f"silver.{self.table}_history"
+
+    @property
+    def gold_table(self) -> str | None:
+        """The gold object that this dataset feeds, or None."""
+        return f"gold.{self.gold.object}" if self.gold else None
+
+    @property
+    def silver_key(self) -> list[str]:
+        """Columns that identify a silver row: the declared key, with the partition's ticker in front where there is one."""
+        return [TICKER_COLUMN, *self.key] if self.per_ticker else list(self.key)
+
+    @property
+    def silver_columns(self) -> list[tuple[str, str]]:
+        """(name, SQL type) of the silver table's own columns, without lineage."""
+        own = [(c.name, c.type.sql) for c in self.columns]
+        return [(TICKER_COLUMN, "VARCHAR"), *own] if self.per_ticker else own
+
+    @cached_property
+    def text(self) -> str:
+        """The recipe in canonical JSON: what its hash is made of and what `ops.recipes` keeps."""
+        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+
+    @cached_property
+    def recipe_hash(self) -> str:
+        """16 hex digits that identify this version of the recipe."""
+        return hashlib.sha256(self.text.encode()).hexdigest()[:16]
+
+    @cached_property
+    def columns_hash(self) -> str:
+        """16 hex digits that identify what silver's rows mean: columns, key and the reading of the answer."""
+        shape: dict[str, Any] = {
+            "columns": [c.model_dump(mode="json", by_alias=True, exclude={"comment"}) for c in self.columns],
+            "key": self.silver_key,
+            "date_column": self.date_column,
+            "answer": self.answer.model_dump(mode="json"),
+        }
+        return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class SourceDeclaration(_Model):
+    """A vendor: how many requests at once, and the earliest date it answers for."""
+
+    name: Name
+    description: str = Field(min_length=1)
+    url: str = ""
+    client: Literal["sample"]
+    concurrency: int = Field(default=8, ge=1, le=256)
+    floor: date | None = Field(default=None, description="earliest date that the plan answers for")
+
+
+ONE_DAY = timedelta(days=1)

@@ -1,0 +1,230 @@
+"""The universe: which tickers are wanted of which dataset.
+
+Belongs here: reading, checking and editing the universe file. Does not belong here: what a dataset is (`models`) or what is due (`ops`).
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import YAMLError
+from ruamel.yaml.scalarstring import DoubleQuotedScalarString
+
+from ops_pipeline.errors import UniverseError
+from ops_pipeline.files import write_atomically
+from ops_pipeline.recipes.models import NO_TICKER
+from ops_pipeline.recipes.yaml import load_yaml
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from ops_pipeline.recipes.loading import Catalogue
+
+PACKAGED = Path(__file__).parent / "universe.yaml"
+MAX_TICKER_LENGTH = 200
+
+# Dagster joins partition dimensions with a bar, and reads three dots as a range of keys.
+_FORBIDDEN = {"|": "holds a bar", "...": "holds three dots"}
+
+
+class PartitionKey(NamedTuple):
+    """One (ticker, dataset key) pair: the key of the three assets; ticker is `-` for a dataset without tickers."""
+
+    ticker: str
+    dataset: str
+
+    def __str__(self) -> str:
+        """As people write it: `sample.eod-prices/AAPL`."""
+        return self.dataset if self.ticker == NO_TICKER else f"{self.dataset}/{self.ticker}"
+
+
+@dataclass(frozen=True)
+class Universe:
+    """The wanted partitions.
+
+    Attributes:
+        wanted: dataset key -> its tickers in file order (`-` alone for a dataset without tickers).
+        path: the file that it was read from.
+    """
+
+    wanted: dict[str, tuple[str, ...]]
+    path: Path
+
+    def __iter__(self) -> Iterator[PartitionKey]:
+        """Every wanted partition, dataset by dataset."""
+        return (PartitionKey(t, d) for d, tickers in self.wanted.items() for t in tickers)
+
+    def __contains__(self, key: object) -> bool:
+        """Whether a partition is wanted."""
+        return isinstance(key, PartitionKey) and key.ticker in self._sets.get(key.dataset, frozenset())
+
+    @property
+    def _sets(self) -> dict[str, frozenset[str]]:
+        cached = self.__dict__.get("_cached_sets")
+        if cached is None:
+            cached = {d: frozenset(t) for d, t in self.wanted.items()}
+            self.__dict__["_cached_sets"] = cached
+        return cached  # type: ignore[no-any-return]
+
+    @property
+    def tickers(self) -> tuple[str, ...]:
+        """Every ticker once, in file order, `-` included where a dataset without tickers is wanted."""
+        return tuple(dict.fromkeys(t for tickers in self.wanted.values() for t in tickers))
+
+
+def check_ticker(ticker: str) -> str:
+    """The ticker, or an error that says why it cannot be one.
+
+    Raises:
+        UniverseError: for an empty or too long ticker, `-`, a bar, three dots, blanks at the ends, or characters that do not print.
+    """
+    shown = ticker if len(ticker) <= 40 else ticker[:40] + "..."
+    problem = next((why for text, why in _FORBIDDEN.items() if text in ticker), None)
+    if not ticker or ticker != ticker.strip():
+        problem = "is empty or has blanks at its ends"
+    elif ticker == NO_TICKER:
+        problem = "stands for `no ticker`"
+    elif len(ticker) > MAX_TICKER_LENGTH:
+        problem = f"is longer than {MAX_TICKER_LENGTH} characters"
+    elif any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in ticker):
+        problem = "holds a character that does not print"
+    if problem:
+        raise UniverseError(f"the ticker {shown!r} {problem}; write the symbol as the vendor does.")
+    return ticker
+
+
+def load_universe(path: Path, catalogue: Catalogue) -> Universe:
+    """The universe file, or the built-in one where the file does not exist.
+
+    Raises:
+        UniverseError: naming file, dataset and ticker.
+    """
+    origin = path if path.exists() else PACKAGED
+    data = load_yaml(origin, UniverseError)
+    if not isinstance(data, dict) or set(data) != {"datasets"} or not isinstance(data["datasets"], dict):
+        raise UniverseError(f"{origin}: expected one key `datasets` that maps dataset keys to lists of tickers.")
+    wanted: dict[str, tuple[str, ...]] = {}
+    for dataset, tickers in data["datasets"].items():
+        if dataset not in catalogue.recipes:
+            known = ", ".join(catalogue.recipes)
+            raise UniverseError(f"{origin}: there is no dataset {dataset!r}; known datasets: {known}.")
+        wanted[dataset] = _tickers(origin, dataset, tickers, catalogue.recipes[dataset].per_ticker)
+    return Universe(wanted, origin)
+
+
+def _tickers(origin: Path, dataset: str, tickers: object, per_ticker: bool) -> tuple[str, ...]:
+    if not per_ticker:
+        if tickers:
+            raise UniverseError(f"{origin}: dataset {dataset} is asked for as a whole; leave its list of tickers empty.")
+        return (NO_TICKER,)
+    if not isinstance(tickers, list) or not all(isinstance(t, str) for t in tickers):
+        raise UniverseError(f"{origin}: dataset {dataset} needs a list of tickers, one a line (`- AAPL`); write [] for none.")
+    for ticker in tickers:
+        try:
+            check_ticker(ticker)
+        except UniverseError as e:
+            raise UniverseError(f"{origin}: dataset {dataset}: {e}") from e
+    return tuple(dict.fromkeys(tickers))
+
+
+def add_tickers(path: Path, catalogue: Catalogue, tickers: Iterable[str], datasets: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Adds tickers to the given datasets, or to every wanted dataset that has tickers; comments in the file stay.
+
+    Returns:
+        dataset key -> tickers that were not in it before.
+
+    Raises:
+        UniverseError: for a bad ticker, an unknown dataset, or a dataset without tickers.
+    """
+    wanted = [check_ticker(t) for t in tickers]
+    universe = load_universe(path, catalogue)
+    targets = list(datasets) or [d for d in universe.wanted if catalogue.recipes[d].per_ticker]
+    for dataset in targets:
+        recipe = catalogue.recipes.get(dataset)
+        if recipe is None:
+            raise UniverseError(f"there is no dataset {dataset!r}; known datasets: {', '.join(catalogue.recipes)}.")
+        if not recipe.per_ticker and wanted:
+            raise UniverseError(f"dataset {dataset} is asked for as a whole, it takes no tickers.")
+    if not targets:
+        raise UniverseError(f"{universe.path}: no dataset with tickers is wanted yet; name one with --dataset.")
+    document = _document(universe)
+    added: dict[str, list[str]] = {}
+    for dataset in targets:
+        present = universe.wanted.get(dataset, ())
+        new = [t for t in dict.fromkeys(wanted) if t not in present]
+        if document["datasets"].get(dataset) is None and catalogue.recipes[dataset].per_ticker:
+            document["datasets"][dataset] = CommentedSeq()
+        elif dataset not in document["datasets"]:
+            document["datasets"][dataset] = None
+        if new:
+            document["datasets"][dataset].extend(_scalar(t) for t in new)
+            added[dataset] = new
+    _write(path, document)
+    return added
+
+
+def remove_tickers(path: Path, catalogue: Catalogue, tickers: Iterable[str], datasets: Iterable[str] = ()) -> dict[str, list[str]]:
+    """Removes tickers from the given datasets, or from all; what is stored of them stays.
+
+    Returns:
+        dataset key -> tickers that were removed.
+
+    Raises:
+        UniverseError: when a ticker stands in none of the datasets.
+    """
+    gone = list(dict.fromkeys(tickers))
+    universe = load_universe(path, catalogue)
+    document = _document(universe)
+    targets = list(datasets) or list(universe.wanted)
+    for dataset in targets:
+        if dataset not in universe.wanted:
+            raise UniverseError(f"{universe.path}: dataset {dataset!r} is not wanted; it lists {', '.join(universe.wanted) or 'none'}.")
+    removed: dict[str, list[str]] = {}
+    # Positions come from the strict reading: the editing one sees a number in an unquoted 0700.
+    as_text = load_yaml(universe.path, UniverseError)["datasets"]
+    for dataset in targets:
+        for index, ticker in reversed(list(enumerate(as_text[dataset] or []))):
+            if ticker in gone:
+                del document["datasets"][dataset][index]
+                removed.setdefault(dataset, []).append(ticker)
+    missing = [t for t in gone if not any(t in r for r in removed.values())]
+    if missing:
+        raise UniverseError(f"{universe.path}: {', '.join(missing)} not found in {', '.join(targets)}; nothing was changed.")
+    _write(path, document)
+    return {d: [t for t in gone if t in r] for d, r in removed.items()}
+
+
+def _scalar(ticker: str) -> str:
+    """Quoted where a YAML reader of another kind would see a number or a boolean."""
+    return ticker if ticker.isascii() and ticker.isalpha() and len(ticker) > 3 else DoubleQuotedScalarString(ticker)
+
+
+def _round_trip() -> YAML:
+    yaml = YAML(typ="rt")
+    yaml.preserve_quotes = True
+    yaml.width = 4096
+    yaml.indent(mapping=2, sequence=4, offset=2)
+    return yaml
+
+
+def _document(universe: Universe) -> CommentedMap:
+    try:
+        document = _round_trip().load(universe.path.read_text(encoding="utf-8-sig"))
+    except YAMLError as e:
+        raise UniverseError(f"{universe.path}: cannot be edited in place: {e}") from e
+    return document  # type: ignore[no-any-return]
+
+
+def _write(path: Path, document: CommentedMap) -> None:
+    out = StringIO()
+    _round_trip().dump(document, out)
+    try:
+        write_atomically(path, out.getvalue().encode())
+    except OSError as e:
+        raise UniverseError(f"{path}: cannot be written ({e.strerror or e}). Check the folder's permissions and free space.") from e

@@ -1,0 +1,89 @@
+"""Settings: the `OPS_PIPELINE_*` environment variables, typed.
+
+Belongs here: every knob that a user may set, its default and its meaning. Does not belong here: anything read from a recipe or a universe
+file, and secrets of vendors (a source names its own variable).
+"""
+
+from __future__ import annotations
+
+from datetime import date
+from pathlib import Path
+from typing import Any, Literal
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from ops_pipeline.errors import SettingsError
+
+PREFIX = "OPS_PIPELINE_"
+
+
+class Settings(BaseSettings):
+    """The effective configuration of one process."""
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+
+    home: Path = Field(default=Path("data"), description="the data folder: database, bronze files, Dagster's storage, a user's recipes")
+    database: Path | None = Field(default=None, description="the DuckDB file; default <home>/ops.duckdb")
+    bronze_root: Path | None = Field(default=None, description="folder of the raw files; default <home>/bronze")
+    universe_file: Path | None = Field(default=None, description="which tickers and datasets are wanted; default <home>/universe.yaml, else the built-in one")
+    today: date | None = Field(default=None, description="pretend that it is the end of this day (YYYY-MM-DD); default: the clock")
+    concurrency: int = Field(default=16, ge=1, le=256, description="requests under way at once, over all sources; a source's own limit still holds")
+    batch_files: int = Field(default=200, ge=1, le=5000, description="files that are staged and committed together")
+    database_wait_seconds: float = Field(default=300, ge=0, le=86_400, description="how long a database held by a foreign process is waited for")
+    auto_migrate: bool = Field(default=True, description="apply pending migrations by itself; otherwise stop and name the command")
+    schedule_hour: int = Field(default=22, ge=0, le=23, description="hour of the daily run")
+    schedule_timezone: str = Field(default="America/New_York", description="time zone of the daily run's hour")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="level of the command line's log on standard error")
+
+    @field_validator("schedule_timezone")
+    @classmethod
+    def _known_zone(cls, value: str) -> str:
+        try:
+            ZoneInfo(value)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as e:
+            raise ValueError(f"{value!r} is not an IANA time zone such as Europe/London") from e
+        return value
+
+    @property
+    def database_path(self) -> Path:
+        """The DuckDB file, absolute."""
+        return (self.database or self.home / "ops.duckdb").absolute()
+
+    @property
+    def bronze_path(self) -> Path:
+        """The root of the bronze store, absolute."""
+        return (self.bronze_root or self.home / "bronze").absolute()
+
+    @property
+    def universe_path(self) -> Path:
+        """The universe file, absolute; it need not exist."""
+        return (self.universe_file or self.home / "universe.yaml").absolute()
+
+    @property
+    def recipes_path(self) -> Path:
+        """The folder of a user's own recipe files; it need not exist."""
+        return (self.home / "recipes").absolute()
+
+    @property
+    def runs_path(self) -> Path:
+        """The folder of run leases and long key lists."""
+        return (self.home / "runs").absolute()
+
+
+def load_settings(**overrides: Any) -> Settings:
+    """The settings from the environment, with overrides (command-line options) on top; an override of None is left out.
+
+    Raises:
+        SettingsError: naming the variable, what was given, and what is expected.
+    """
+    given = {k: v for k, v in overrides.items() if v is not None}
+    try:
+        return Settings(**given)
+    except ValidationError as e:
+        problem = e.errors(include_url=False)[0]
+        name = str(problem["loc"][0]) if problem["loc"] else "?"
+        origin = f"the option for {name}" if name in given else f"{PREFIX}{name.upper()}"
+        message = problem["msg"].removeprefix("Value error, ")
+        raise SettingsError(f"{origin} has the value {problem.get('input')!r}: {message}. Change or unset it.") from e

@@ -1,0 +1,297 @@
+"""The one transaction that promotes files to silver.
+
+Belongs here: `commit_promotion(connection, staged, run_id)`: merging staged rows in the order of their files, true counts, history, rejects,
+and the ledger rows, all or nothing. Does not belong here: opening the database, staging, gold.
+
+The result always equals applying the files of a partition one by one in the order (known_at, run_id, file_id), whatever the batches,
+retries and concurrent runs:
+
+* files of one partition whose dates overlap are merged in successive rounds; all else shares a round;
+* a file older than one already promoted takes the partition back to before it (the history tells how), and it and every later file are
+  merged again, in order.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from ops_pipeline.clock import utc_now
+from ops_pipeline.ops.ingestion import DatasetInjestion, RowCounts, Stage
+from ops_pipeline.ops.repo import OpsRepo
+from ops_pipeline.recipes.models import NO_TICKER, TICKER_COLUMN
+from ops_pipeline.recipes.universe import PartitionKey
+from ops_pipeline.silver.tables import ShapeChangedError, ensure_tables
+from ops_pipeline.silver.typing_sql import identifier
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from datetime import datetime
+
+    import duckdb
+
+    from ops_pipeline.silver.staging import FileProfile, Staged
+
+
+@dataclass(slots=True)
+class Promotion:
+    """What a commit did.
+
+    Attributes:
+        rows: ledger rows as written, promoted or failed as a whole.
+        incomplete: partitions left untouched because later files were promoted meanwhile: stage again with `files_to_stage`.
+    """
+
+    rows: list[DatasetInjestion] = field(default_factory=list)
+    incomplete: list[PartitionKey] = field(default_factory=list)
+
+
+def files_to_stage(repo: OpsRepo, pending: Iterable[DatasetInjestion]) -> list[DatasetInjestion]:
+    """The pending files, and with each late one the promoted files of its partition that apply after it, in the order of application."""
+    by_partition: dict[PartitionKey, list[DatasetInjestion]] = defaultdict(list)
+    for row in pending:
+        by_partition[row.partition].append(row)
+    latest = repo.latest_promoted(by_partition)
+    for partition, rows in by_partition.items():
+        first = min(row.order for row in rows)
+        if partition in latest and latest[partition] > first:
+            rows.extend(repo.promoted_after(partition, first))
+        rows.sort(key=lambda row: row.order)
+    return [row for rows in by_partition.values() for row in rows]
+
+
+def commit_promotion(connection: duckdb.DuckDBPyConnection, staged: Staged, run_id: str) -> Promotion:
+    """Merges staged files into silver and writes their ledger rows.
+
+    Args:
+        connection: inside the caller's exclusive transaction.
+        staged: typed rows of one dataset, with whole partitions: see `files_to_stage`.
+        run_id: the run that promotes.
+
+    Returns:
+        the ledger rows as written, and the partitions that must be staged again.
+    """
+    return _Commit(connection, staged, run_id).run()
+
+
+class _Commit:
+    def __init__(self, connection: duckdb.DuckDBPyConnection, staged: Staged, run_id: str) -> None:
+        self.connection, self.staged, self.run_id = connection, staged, run_id
+        self.recipe = staged.recipe
+        self.repo = OpsRepo(connection)
+        self.now = utc_now()
+        self.own = [identifier(n) for n, _ in self.recipe.silver_columns]
+        self.keys = [identifier(n) for n in self.recipe.silver_key]
+        self.values = [c for c in self.own if c not in self.keys]
+        self.target, self.history = self.recipe.silver_table, self.recipe.history_table
+
+    def run(self) -> Promotion:
+        promotion = Promotion()
+        rows = self._still_to_do(promotion)
+        if not rows:
+            return promotion
+        for row in rows.values():
+            row.silver_started(self.recipe, self.run_id, self.now)
+        try:
+            ensure_tables(self.repo, self.recipe)
+        except ShapeChangedError as e:
+            for row in rows.values():
+                row.silver_failed(str(e))
+        else:
+            self._merge(rows)
+        promotion.rows = list(rows.values())
+        self.repo.remember_recipes([self.recipe])
+        self.repo.upsert(promotion.rows, Stage.SILVER)
+        return promotion
+
+    def _still_to_do(self, promotion: Promotion) -> dict[int, DatasetInjestion]:
+        """The staged files whose partition still wants them, by number, as the ledger knows them now."""
+        fresh = self.repo.get(row.key for row in self.staged.files)
+        numbers: dict[PartitionKey, list[int]] = defaultdict(list)
+        for number, row in enumerate(self.staged.files):
+            if row.key in fresh:
+                numbers[row.partition].append(number)
+        pending = {p: [fresh[self.staged.files[n].key] for n in ns if fresh[self.staged.files[n].key].bronze_can_promote] for p, ns in numbers.items()}
+        pending = {p: rows for p, rows in pending.items() if rows}
+        latest = self.repo.latest_promoted(pending)
+        result: dict[int, DatasetInjestion] = {}
+        for partition, rows in pending.items():
+            first = min(row.order for row in rows)
+            here = {fresh[self.staged.files[n].key].key: n for n in numbers[partition]}
+            again = self.repo.promoted_after(partition, first) if partition in latest and latest[partition] > first else []
+            if any(row.key not in here for row in again):
+                promotion.incomplete.append(partition)
+                continue
+            wanted = {row.key: row for row in [*rows, *again]}
+            result.update({here[key]: row for key, row in wanted.items()})
+            if again:
+                self._rewind_later(partition, first)
+        return result
+
+    def _rewind_later(self, partition: PartitionKey, first: tuple[datetime, str, str]) -> None:
+        """Takes the partition back to before its files at or after `first`: what they changed is undone from the history."""
+        if self.repo.silver_columns_hash(self.target) != self.recipe.columns_hash:
+            return  # merging will be refused; nothing may move before
+        where, here = ("true", []) if partition.ticker == NO_TICKER else (f"{TICKER_COLUMN} = ?", [partition.ticker])
+        later = f"{where} AND (known_at, run_id, bronze_file_id) >= (?, ?, ?)"
+        keys, same = ", ".join(self.keys), " AND ".join(f"t.{k} = u.{k}" for k in self.keys)
+        own = ", ".join(self.own)
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE undone AS SELECT DISTINCT {keys} FROM {self.history} WHERE {later}", [*here, *first])
+        self.connection.execute(f"DELETE FROM {self.target} t WHERE EXISTS (SELECT 1 FROM undone u WHERE {same})")
+        self.connection.execute(f"DELETE FROM {self.history} WHERE {later}", [*here, *first])
+        self.connection.execute(
+            f"""INSERT INTO {self.target} ({own}, bronze_file_id, run_id, known_at, ingested_at)
+            SELECT {own}, bronze_file_id, run_id, known_at, merged_at FROM (
+                SELECT t.* FROM {self.history} t WHERE EXISTS (SELECT 1 FROM undone u WHERE {same})
+                QUALIFY row_number() OVER (PARTITION BY {", ".join(f"t.{k}" for k in self.keys)}
+                    ORDER BY known_at DESC, run_id DESC, bronze_file_id DESC) = 1)
+            WHERE operation <> 'D'"""
+        )
+
+    def _merge(self, rows: dict[int, DatasetInjestion]) -> None:
+        """Merges every file that may be merged, in rounds, and fills the rows' counts."""
+        counts: dict[int, RowCounts] = {}
+        for number, row in rows.items():
+            profile = self.staged.profiles[number]
+            refusal = self._refusal(profile)
+            if refusal:
+                row.silver_failed(refusal)
+            else:
+                counts[number] = RowCounts(failed=profile.failed, superseded=profile.superseded, out_of_window=profile.out_of_window)
+        self._register_files({n: rows[n] for n in counts})
+        try:
+            for members in self._rounds({n: rows[n] for n in counts}):
+                self._merge_round(members, counts)
+            self._store_rejects(rows, {n: rows[n] for n in counts})
+        finally:
+            self.connection.unregister("staged_files")
+        for number, count in counts.items():
+            profile = self.staged.profiles[number]
+            rows[number].silver_finished(count, profile.from_date, profile.to_date, gold=self.recipe.gold_table)
+
+    def _refusal(self, profile: FileProfile) -> str | None:
+        """Why the whole file is refused, if it is."""
+        if profile.unreadable:
+            return profile.unreadable
+        if profile.failed and profile.failed > self.recipe.max_reject_share * profile.rows:
+            return (
+                f"{profile.failed} of {profile.rows} records refused, more than the declared share of {self.recipe.max_reject_share:.0%}; "
+                f"the first: {profile.first_reason}"
+            )
+        return None
+
+    def _register_files(self, rows: dict[int, DatasetInjestion]) -> None:
+        self.connection.register(
+            "staged_files",
+            pa.table(
+                {
+                    "file_no": pa.array(list(rows), pa.int32()),
+                    "bronze_file_id": pa.array([r.file_id for r in rows.values()], pa.string()),
+                    "run_id": pa.array([r.origin[0] for r in rows.values()], pa.string()),
+                    "known_at": pa.array([r.bronze_injest_end_time for r in rows.values()], pa.timestamp("us", tz="UTC")),
+                }
+            ),
+        )
+
+    def _rounds(self, rows: dict[int, DatasetInjestion]) -> list[list[int]]:
+        """The files' numbers, grouped so that files of one partition that can touch the same key stand in successive rounds, in order."""
+        dated = self.recipe.date_column is not None and self.recipe.date_column in self.recipe.silver_key
+        placed: dict[PartitionKey, list[tuple[int, FileProfile]]] = defaultdict(list)
+        rounds: dict[int, list[int]] = defaultdict(list)
+        for number in sorted(rows, key=lambda n: rows[n].order):
+            profile = self.staged.profiles[number]
+            earlier = placed[rows[number].partition]
+            place = max((r + 1 for r, other in earlier if not dated or _overlap(profile, other)), default=0)
+            earlier.append((place, profile))
+            rounds[place].append(number)
+        return [rounds[r] for r in sorted(rounds)]
+
+    def _merge_round(self, members: list[int], counts: dict[int, RowCounts]) -> None:
+        """Files that touch no key twice: created, updated and unchanged rows follow from one join with the target."""
+        good = self.staged.good
+        if len(members) < len(self.staged.files):
+            good = good.filter(pc.is_in(good["file_no"], pa.array(members, good["file_no"].type)))
+        if good.num_rows == 0:
+            return
+        self.connection.register("staged_rows", good)
+        own, same = ", ".join(self.own), " AND ".join(f"t.{k} = s.{k}" for k in self.keys)
+        differs = f"({', '.join(f's.{v}' for v in self.values)}) IS DISTINCT FROM ({', '.join(f't.{v}' for v in self.values)})" if self.values else "false"
+        lineage = "bronze_file_id, run_id, known_at"
+        self.connection.execute(
+            f"""CREATE OR REPLACE TEMP TABLE acts AS
+            SELECT s.*, f.bronze_file_id, f.run_id, f.known_at,
+                CASE WHEN t.ingested_at IS NULL THEN 'C' WHEN {differs} THEN 'U' ELSE 'N' END AS act
+            FROM staged_rows s JOIN staged_files f USING (file_no) LEFT JOIN {self._target_part(good)} t ON {same}"""
+        )
+        self.connection.unregister("staged_rows")
+        changed = 0
+        for number, act, count in self.connection.execute("SELECT file_no, act, count(*) FROM acts GROUP BY file_no, act").fetchall():
+            setattr(counts[number], {"C": "created", "U": "updated", "N": "unchanged"}[act], count)
+            changed += count if act == "U" else 0
+        now = [self.now]
+        self.connection.execute(
+            f"INSERT INTO {self.target} ({own}, {lineage}, ingested_at) SELECT {own}, {lineage}, ?::TIMESTAMPTZ FROM acts WHERE act = 'C'", now
+        )
+        if changed:
+            written = [*self.values, "bronze_file_id", "run_id", "known_at"]
+            self.connection.execute(
+                f"""MERGE INTO {self.target} t USING (SELECT * FROM acts WHERE act = 'U') s ON {same}
+                WHEN MATCHED THEN UPDATE SET {", ".join(f"{c} = s.{c}" for c in written)}, ingested_at = ?::TIMESTAMPTZ""",
+                now,
+            )
+        self.connection.execute(
+            f"""INSERT INTO {self.history} ({own}, {lineage}, merged_at, recipe_hash, operation)
+            SELECT {own}, {lineage}, ?::TIMESTAMPTZ, ?, act FROM acts WHERE act <> 'N'""",
+            [self.now, self.recipe.recipe_hash],
+        )
+        self.connection.execute("DROP TABLE acts")
+
+    def _target_part(self, good: pa.Table) -> str:
+        """The target's rows that can match: bounds on the date let DuckDB skip most of a long table."""
+        if self.recipe.date_column is None or self.recipe.date_column not in self.recipe.silver_key:
+            return self.target
+        bounds = pc.min_max(good[self.recipe.date_column])
+        day = identifier(self.recipe.date_column)
+        low, high = bounds["min"].as_py(), bounds["max"].as_py()
+        return f"(SELECT * FROM {self.target} WHERE {day} BETWEEN DATE '{low.isoformat()}' AND DATE '{high.isoformat()}')"
+
+    def _store_rejects(self, rows: dict[int, DatasetInjestion], merged: dict[int, DatasetInjestion]) -> None:
+        """Replaces the refused records of these files: merging a file again must not double them. A file that failed whole has none."""
+        listed = [rows[n] for n in rows]
+        mine = pa.table({"run_id": pa.array([r.origin[0] for r in listed], pa.string()), "file_id": pa.array([r.file_id for r in listed], pa.string())})
+        self.connection.register("merged_files", mine)
+        self.connection.execute(
+            "DELETE FROM silver.rejected_rows t WHERE EXISTS (SELECT 1 FROM merged_files m WHERE t.run_id = m.run_id AND t.bronze_file_id = m.file_id)"
+        )
+        self.connection.unregister("merged_files")
+        rejects = self.staged.rejects
+        if rejects.num_rows == 0:
+            return
+        owners = list(merged.values())
+        tickers = pa.table(
+            {
+                "file_no": pa.array(list(merged), pa.int32()),
+                "ticker": pa.array([r.ticker for r in owners], pa.string()),
+                "file_id": pa.array([r.file_id for r in owners], pa.string()),
+                "origin": pa.array([r.origin[0] for r in owners], pa.string()),
+            }
+        )
+        self.connection.register("rejects", rejects)
+        self.connection.register("reject_files", tickers)
+        self.connection.execute(
+            """INSERT INTO silver.rejected_rows
+            SELECT f.origin, f.file_id, ?, f.ticker, r.row_position, r.raw_text, r.reason, ?, ?::TIMESTAMPTZ FROM rejects r JOIN reject_files f USING (file_no)""",
+            [self.target, self.recipe.recipe_hash, self.now],
+        )
+        self.connection.unregister("rejects")
+        self.connection.unregister("reject_files")
+
+
+def _overlap(one: FileProfile, other: FileProfile) -> bool:
+    if one.from_date is None or one.to_date is None or other.from_date is None or other.to_date is None:
+        return False  # a file without good rows touches nothing
+    return one.from_date <= other.to_date and other.from_date <= one.to_date

@@ -1,0 +1,67 @@
+"""Silver's tables: made from recipes.
+
+Belongs here: the DDL of a dataset's table and of its history, and the guard against merging into a table of another shape. Does not belong
+here: rows.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ops_pipeline.silver.typing_sql import identifier, literal
+
+if TYPE_CHECKING:
+    import duckdb
+
+    from ops_pipeline.ops.repo import OpsRepo
+    from ops_pipeline.recipes.models import Recipe
+
+LINEAGE = (
+    ("bronze_file_id", "VARCHAR", "file that last changed this row: file_id in ops.file_ingestions"),
+    ("run_id", "VARCHAR", "run that fetched that file: run_id in ops.file_ingestions"),
+    ("known_at", "TIMESTAMPTZ", "when that file was stored: since then we knew these values"),
+)
+_ROW_ONLY = (("ingested_at", "TIMESTAMPTZ", "when this row was merged"),)
+_HISTORY_ONLY = (
+    ("merged_at", "TIMESTAMPTZ", "when this change was merged"),
+    ("recipe_hash", "VARCHAR", "recipe that the row was read by: ops.recipes"),
+    ("operation", "VARCHAR", "C created, U updated, D deleted"),
+)
+
+
+class ShapeChangedError(Exception):
+    """A recipe's columns changed while its silver table holds rows of the old shape."""
+
+
+def ensure_tables(repo: OpsRepo, recipe: Recipe) -> None:
+    """Makes the dataset's table and its history where they do not exist.
+
+    Raises:
+        ShapeChangedError: when the table was made by a recipe whose columns, key or reading differ.
+    """
+    present = repo.silver_columns_hash(recipe.silver_table)
+    if present is None:
+        _create(repo.connection, recipe)
+    elif present != recipe.columns_hash:
+        raise ShapeChangedError(
+            f"the columns of {recipe.dataset_key} changed, and {recipe.silver_table} holds rows of the earlier shape; nothing was merged. "
+            "Restore the recipe's columns, or give the new shape a discriminator of its own; a replay from bronze can then replace the old table."
+        )
+    repo.remember_silver_table(recipe)
+
+
+def _create(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
+    comments = {c.name: c.comment for c in recipe.columns} | {"ticker": "symbol as asked of the vendor"}
+    own = [(name, sql_type, comments.get(name, "")) for name, sql_type in recipe.silver_columns]
+    for table, more, about in (
+        (recipe.silver_table, (*LINEAGE, *_ROW_ONLY), recipe.description),
+        (recipe.history_table, (*LINEAGE, *_HISTORY_ONLY), f"Every change of {recipe.silver_table}, in the order in which its files apply."),
+    ):
+        columns = [*own, *more]
+        required = {c.name for c in recipe.columns if c.required} | set(recipe.silver_key) | {name for name, _, _ in more}
+        ddl = ", ".join(f"{identifier(n)} {t}{' NOT NULL' if n in required and table == recipe.silver_table else ''}" for n, t, _ in columns)
+        connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({ddl})")
+        connection.execute(f"COMMENT ON TABLE {table} IS {literal(about)}")
+        for name, _, comment in columns:
+            if comment:
+                connection.execute(f"COMMENT ON COLUMN {table}.{identifier(name)} IS {literal(comment)}")

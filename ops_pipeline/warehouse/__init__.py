@@ -1,0 +1,13 @@
+"""The one door to DuckDB: who may open the database file, read or write, and for how long.
+
+Belongs here: locks between processes and threads, opening and closing, transactions, waiting for foreign programs. Does not
+belong here: any table of ours but the schema version, any statement about data. No other package calls `duckdb.connect` on the
+database.
+"""
+
+from __future__ import annotations
+
+from ops_pipeline.warehouse.door import Warehouse
+from ops_pipeline.warehouse.instance import CATALOG, WarehouseUsageError
+
+__all__ = ["CATALOG", "Warehouse", "WarehouseUsageError"]

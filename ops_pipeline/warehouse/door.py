@@ -1,0 +1,310 @@
+"""The door itself: every connection to the database is had from a `Warehouse`.
+
+Belongs here: who may have a connection (re-entrancy, upgrade, fork), transactions, the schema version, waiting for foreign
+processes, when the log is folded into the file. Does not belong here: flock (locks.py), DuckDB's own opening (instance.py).
+
+A hold belongs to a thread: keep no connection over an `await`, and while you hold one, wait for no thread that needs one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+
+import duckdb
+
+from ops_pipeline.errors import DatabaseBusyError, DatabaseError, SchemaVersionError
+from ops_pipeline.warehouse import locks
+from ops_pipeline.warehouse.instance import (
+    CATALOG,
+    HeldElsewhereError,
+    Instance,
+    WarehouseUsageError,
+    disk_full,
+    disk_is_full,
+    exists,
+    keep_for_ever,
+    missing,
+)
+
+# Every open replays the log: some 10 ms a megabyte. Folding a log of 16 MB into a keyed table took 1.5 s.
+FOLD_LOG_BYTES = 16 * 1024 * 1024
+FIRST_PAUSE_SECONDS = 0.05
+LONGEST_PAUSE_SECONDS = 1.0
+
+
+@dataclass(slots=True)
+class _Hold:
+    """What one thread has open; nested blocks of that thread share it."""
+
+    connection: duckdb.DuckDBPyConnection
+    read_only: bool
+    in_transaction: bool = False
+    failed: bool = False
+    abandoned: bool = False
+
+
+class _Process(threading.local):
+    """The holds of the calling thread, by real path."""
+
+    def __init__(self) -> None:
+        self.holds: dict[Path, _Hold] = {}
+
+
+class _Registry:
+    """What this process knows; a forked child starts a new one."""
+
+    def __init__(self, forked_while_open: frozenset[Path] = frozenset()) -> None:
+        self.forked_while_open = forked_while_open
+        self._thread = _Process()
+        self._guard = threading.Lock()
+        self._instances: dict[Path, Instance] = {}
+
+    @property
+    def holds(self) -> dict[Path, _Hold]:
+        return self._thread.holds
+
+    def instance(self, path: Path) -> Instance:
+        with self._guard:
+            return self._instances.setdefault(path, Instance(path))
+
+    def abandoned_in_child(self) -> _Registry:
+        for hold in self.holds.values():
+            hold.abandoned = True
+            keep_for_ever(hold.connection)
+        still_open = {path for path, instance in self._instances.items() if instance.abandon()}
+        return _Registry(self.forked_while_open | still_open)
+
+
+_registry = _Registry()
+
+
+def _after_fork_in_child() -> None:
+    global _registry
+    _registry = _registry.abandoned_in_child()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
+
+
+class Warehouse:
+    """The door to one database file; any number of these, on any path that leads to the file, work together.
+
+    Args:
+        path: The database file; it and its folder are created by the first write.
+        schema_version: The newest migration that this code knows; a database beyond it is refused. None: not checked.
+        wait_seconds: How long a foreign process, which does not take our lock, is waited for. Our own processes wait in line for
+            as long as it takes.
+        notify: Gets a sentence, perhaps from another thread, when a wait lasts 2 s and every 30 s from then on; by default a log
+            warning.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        schema_version: int | None = None,
+        wait_seconds: float = 300.0,
+        notify: Callable[[str], None] | None = None,
+    ) -> None:
+        self._path = Path(path).absolute()
+        self._schema_version = schema_version
+        self._wait_seconds = wait_seconds
+        self._notify = notify or logging.getLogger("ops_pipeline.warehouse").warning
+
+    @contextlib.contextmanager
+    def connection(self, *, read_only: bool = False, check_schema: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+        """Open the database for the length of the block: alone if it may write, beside other readers if not.
+
+        A block inside another one of the same thread shares its connection, whatever its own arguments. Results have to be read
+        inside the block. A `cursor()` of the connection starts in an empty database: it needs `USE warehouse`.
+
+        Args:
+            read_only: Whether nothing will be written.
+            check_schema: False only for the code that migrates.
+
+        Raises:
+            DatabaseMissingError: Nothing to read yet.
+            DatabaseBusyError: A foreign process did not let go of the file within `wait_seconds`.
+            SchemaVersionError: The database was migrated by newer code; nothing was written.
+            DatabaseError: Not a database, a folder that cannot be written, a full disk.
+            WarehouseUsageError: The block would write inside one that reads, or the process was forked inside a block.
+        """
+        with self._held(read_only=read_only, check_schema=check_schema) as hold:
+            yield hold.connection
+
+    @contextlib.contextmanager
+    def transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A block that writes all or nothing: committed at its end, rolled back by any exception, even an interrupt.
+
+        Inside another transaction of the thread it joins that one. When a joined block failed, the whole cannot be committed any
+        more: swallowing its exception raises WarehouseUsageError at the end. Raises what `connection` raises.
+        """
+        with self._held() as hold:
+            if hold.in_transaction:
+                try:
+                    yield hold.connection
+                except BaseException:
+                    hold.failed = True
+                    raise
+                return
+            hold.connection.execute("BEGIN")
+            hold.in_transaction = True
+            hold.failed = False
+            try:
+                yield hold.connection
+                if hold.failed:
+                    raise WarehouseUsageError("A block inside this transaction failed, and its exception was swallowed")
+                if not hold.abandoned:
+                    hold.connection.execute("COMMIT")
+            except BaseException:
+                if not hold.abandoned:
+                    # After a failed commit there is nothing to roll back, which is an error to DuckDB and not to us.
+                    with contextlib.suppress(duckdb.Error):
+                        hold.connection.execute("ROLLBACK")
+                raise
+            finally:
+                hold.in_transaction = False
+
+    def reading(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
+        """`connection(read_only=True)`."""
+        return self.connection(read_only=True)
+
+    def checkpoint(self) -> None:
+        """Fold the log into the database file now. Raises what `connection` raises."""
+        with self.connection() as connection:
+            connection.execute(f"CHECKPOINT {CATALOG}")
+
+    @contextlib.contextmanager
+    def _held(self, *, read_only: bool = False, check_schema: bool = True) -> Iterator[_Hold]:
+        path = self._path.resolve()
+        holds = _registry.holds
+        outer = holds.get(path)
+        if outer is not None:
+            if outer.read_only and not read_only:
+                raise WarehouseUsageError(
+                    f"This thread reads {path} and asks to write it: two threads that did so would wait for each other for ever, "
+                    "so open it for writing first"
+                )
+            yield outer
+            return
+        if path in _registry.forked_while_open:
+            raise WarehouseUsageError(f"This process was forked while its parent had {path} open: fork before, or use spawn")
+        with self._opened(path, read_only=read_only) as hold:
+            if check_schema and self._schema_version is not None:
+                _check_schema(hold.connection, path, self._schema_version)
+            holds[path] = hold
+            try:
+                yield hold
+            except duckdb.Error as error:
+                if disk_is_full(error):
+                    raise disk_full(path) from error
+                raise
+            finally:
+                del holds[path]
+
+    @contextlib.contextmanager
+    def _opened(self, path: Path, *, read_only: bool) -> Iterator[_Hold]:
+        if read_only:
+            if not exists(path):
+                raise missing(path)
+        else:
+            _make_folder(path.parent)
+        instance = _registry.instance(path)
+        foreign_wait = _ForeignWait(path, self._wait_seconds, self._notify)
+        with instance.joined():
+            while True:
+                with locks.database_lock(path, exclusive=not read_only, notify=self._notify):
+                    try:
+                        hold = _Hold(instance.attach(read_only=read_only), read_only)
+                    except HeldElsewhereError as held:
+                        holder = held.holder
+                    else:
+                        try:
+                            yield hold
+                            if not read_only and not hold.abandoned:
+                                self._fold_long_log(path, hold.connection)
+                        finally:
+                            if not hold.abandoned:
+                                instance.detach(hold.connection)
+                        return
+                # Without the lock: those of ours that only read may go on beside a foreign reader.
+                foreign_wait.pause(holder)
+
+    def _fold_long_log(self, path: Path, connection: duckdb.DuckDBPyConnection) -> None:
+        log = Path(f"{path}.wal")
+        if not log.exists() or log.stat().st_size <= FOLD_LOG_BYTES:
+            return
+        # What a block left uncommitted would be lost anyway, and must not stand in the way of the checkpoint.
+        with contextlib.suppress(duckdb.Error):
+            connection.execute("ROLLBACK")
+        try:
+            connection.execute(f"CHECKPOINT {CATALOG}")
+        except duckdb.Error as error:
+            # What the block wrote is committed: failing now would say the opposite.
+            self._notify(f"The log {log} could not be folded into the database ({error}): no data is lost.")
+
+
+class _ForeignWait:
+    """Counts the time that a foreign process makes us wait, tells of it, and ends it."""
+
+    def __init__(self, path: Path, wait_seconds: float, notify: Callable[[str], None]) -> None:
+        self._path = path
+        self._wait_seconds = wait_seconds
+        self._notify = notify
+        self._started: float | None = None
+        self._next_notice = locks.FIRST_NOTICE_SECONDS
+        self._pause = FIRST_PAUSE_SECONDS
+
+    def pause(self, holder: str) -> None:
+        """Sleep before the next try; DatabaseBusyError when the time is over."""
+        now = time.monotonic()
+        if self._started is None:
+            self._started = now
+        waited = now - self._started
+        if waited >= self._wait_seconds:
+            raise DatabaseBusyError(
+                f"The database {self._path} is held by {holder}, which did not let go of it within {self._wait_seconds:g} s: "
+                f"close the notebook or database tool that has it open (or end {holder}) and run again."
+            )
+        if waited >= self._next_notice:
+            self._notify(f"Waiting for the database {self._path} since {waited:.0f} s: {holder} has it open.")
+            self._next_notice = waited + locks.NEXT_NOTICE_SECONDS
+        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - it spreads the tries of several waiters, it guards nothing
+        time.sleep(min(self._pause * jitter, self._wait_seconds - waited))
+        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DatabaseError(
+            f"The folder {folder} of the database cannot be created ({error.strerror}): make its parent writable, "
+            "or set OPS_PIPELINE_HOME to another folder."
+        ) from error
+
+
+def _check_schema(connection: duckdb.DuckDBPyConnection, path: Path, known: int) -> None:
+    try:
+        row = connection.execute("SELECT max(version)::BIGINT FROM ops.schema_migrations").fetchone()
+    except duckdb.CatalogException:
+        # Not migrated yet.
+        return
+    except duckdb.Error as error:
+        raise DatabaseError(
+            f"The table ops.schema_migrations of {path} is not one of ours ({error}): set OPS_PIPELINE_DATABASE to another file."
+        ) from error
+    if row is not None and row[0] is not None and row[0] > known:
+        raise SchemaVersionError(
+            f"The database {path} has schema version {row[0]}, and this version of ops_pipeline knows only up to {known}: "
+            "install the newer ops_pipeline, or set OPS_PIPELINE_DATABASE to another file."
+        )

@@ -1,0 +1,139 @@
+"""The bronze store when processes die: what is left at the target and beside it, and what is safe from a power cut.
+
+Belongs here: kills, interrupts and syncs. Does not belong here: disks that refuse (`test_disk`) and healthy times (`test_store`).
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ops_pipeline.bronze import BronzeStore
+from ops_pipeline_tests.bronze.support import ENVIRONMENT, files_below, put, run_python
+
+STORE_FOR_EVER = """
+import os, sys, threading
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from ops_pipeline.bronze import BronzeStore
+store = BronzeStore(Path(sys.argv[1]))
+def loop(thread):
+    number = 0
+    while True:
+        number += 1
+        body = os.urandom(1_000_000)
+        stored = store.store(folder=f"a/b/T{thread}", file_id=f"{thread}x{number}", body=body, extension="bin", run_id="dead-run")
+        os.write(1, (stored.filename + " " + stored.payload_hash + "\\n").encode())  # one write: lines of threads never mix
+with ThreadPoolExecutor(4) as pool:
+    list(pool.map(loop, range(4)))
+"""
+
+DIE_AT_SYNC = """
+import os, signal, sys
+from pathlib import Path
+from ops_pipeline.bronze import BronzeStore
+store = BronzeStore(Path(sys.argv[1]))
+def put(body):
+    store.store(folder="a/b/T", file_id="f" * 32, body=body, extension="bin", run_id="dead-run")
+put(b"before")
+synced, wanted, sync = 0, int(sys.argv[2]), os.fsync
+def fsync(descriptor):
+    global synced
+    synced += 1
+    if synced == wanted:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(descriptor)
+os.fsync = fsync
+put(b"the body")
+print("survived")
+"""
+
+
+@pytest.mark.parametrize("stored_before", [0, 3, 8, 21])
+def test_killed_while_storing_leaves_whole_files_and_temporaries(tmp_path: Path, stored_before: int) -> None:
+    root = tmp_path / "bronze"
+    command = [sys.executable, "-c", STORE_FOR_EVER, str(root)]
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603 -- our own script
+        assert child.stdout is not None
+        acknowledged = [child.stdout.readline() for _ in range(stored_before)]
+        child.kill()
+        acknowledged += child.stdout.readlines()
+    assert child.returncode == -signal.SIGKILL
+
+    store = BronzeStore(root)
+    promised = dict(line.split() for line in acknowledged)
+    assert len(promised) >= stored_before
+    for filename, payload_hash in promised.items():
+        folder, _, name = filename.rpartition("/")
+        (found,) = store.find(folder, name.partition("-")[0])
+        assert (found.filename, found.payload_hash, found.size) == (filename, payload_hash, 1_000_000)
+    left = files_below(root)
+    temporaries = [name for name in left if name.startswith(".tmp/dead-run/")]
+    for name in set(left) - set(temporaries):
+        assert len(store.read(name)) == 1_000_000
+    assert store.discard_temporary("another-run") == 0
+    assert store.discard_temporary("dead-run") == len(temporaries)
+    assert set(files_below(root)) == set(left) - set(temporaries)
+
+
+@pytest.mark.parametrize(("sync", "temporaries", "targets"), [(1, 1, 1), (2, 0, 2)])
+def test_killed_around_the_rename(tmp_path: Path, sync: int, temporaries: int, targets: int) -> None:
+    # In a known folder the first sync is the temporary file's, the second the folder's, after the rename.
+    child = run_python(DIE_AT_SYNC, tmp_path, sync)
+    assert (child.returncode, child.stdout) == (-signal.SIGKILL, "")
+    store = BronzeStore(tmp_path)
+    assert len(store.find("a/b/T", "f" * 32)) == targets
+    assert len(files_below(tmp_path / ".tmp")) == temporaries
+
+    again = store.store(folder="a/b/T", file_id="f" * 32, body=b"the body", extension="bin", run_id="next-run")
+    assert store.read(again.filename) == b"the body"
+    assert len(store.find("a/b/T", "f" * 32)) == 2
+    assert store.discard_temporary("dead-run") == temporaries
+    assert files_below(tmp_path / ".tmp") == []
+
+
+def test_everything_that_leads_to_a_file_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/proc/self/fd").is_dir():
+        pytest.skip("which file a descriptor belongs to is asked of /proc")
+    synced: list[str] = []
+    sync = os.fsync
+
+    def record(descriptor: int) -> None:
+        synced.append(str(Path(f"/proc/self/fd/{descriptor}").readlink()).removeprefix(str(tmp_path)))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", record)
+    root = tmp_path / "new" / "bronze"
+    store = BronzeStore(root)
+    put(store, b"one", "a/b")
+    assert set(synced[:-2]) == {"", "/new", "/new/bronze", "/new/bronze/a"}  # each holds the name of a folder that is new
+    assert synced[-2].startswith("/new/bronze/.tmp/run/")
+    assert synced[-1] == "/new/bronze/a/b"
+
+    synced.clear()
+    put(store, b"two", "a/b")
+    assert len(synced) == 2  # the file and its folder: what leads there is known by now
+    synced.clear()
+    put(store, b"two", "a/b")
+    assert synced == ["/new/bronze/a/b"]
+    synced.clear()
+    put(BronzeStore(root), b"two", "a/b")  # the process that made the file may have died before it synced anything
+    assert set(synced) == {"/new/bronze", "/new/bronze/a", "/new/bronze/a/b"}
+
+
+def test_an_interrupted_store_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = BronzeStore(tmp_path)
+    kept = put(store, b"before")
+
+    def interrupt(_: int) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "fsync", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        put(store, b"after")
+    assert files_below(tmp_path) == [kept]

@@ -1,0 +1,1 @@
+"""Tests of the door to DuckDB, with real files and real processes."""

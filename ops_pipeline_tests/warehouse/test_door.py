@@ -1,0 +1,325 @@
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from contextlib import ExitStack
+from pathlib import Path
+
+import duckdb
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from ops_pipeline.errors import DatabaseError, SchemaVersionError
+from ops_pipeline.warehouse import CATALOG, Warehouse, WarehouseUsageError, door
+from ops_pipeline_tests.warehouse.conftest import StartWorker, is_locked, is_open_in_this_process
+
+
+def numbers(database: Path) -> list[int]:
+    with Warehouse(database).reading() as connection:
+        return [row[0] for row in connection.execute("SELECT number FROM facts ORDER BY ALL").fetchall()]
+
+
+def insert(connection: duckdb.DuckDBPyConnection, number: int) -> None:
+    connection.execute("INSERT INTO facts VALUES (0, ?)", [number])
+
+
+def test_the_first_write_makes_the_folder_and_the_file(tmp_path: Path) -> None:
+    database = tmp_path / "a" / "b" / "ops.duckdb"
+    with Warehouse(database).transaction() as connection:
+        connection.execute("CREATE SCHEMA ops; CREATE TABLE ops.facts AS SELECT 1 AS number")
+    with Warehouse(database).reading() as connection:
+        # The file is called like its schema, which DuckDB takes for ambiguous when it opens the file under its own name.
+        assert connection.execute("SELECT number FROM ops.facts").fetchall() == [(1,)]
+        assert connection.execute(f"SELECT number FROM {CATALOG}.ops.facts").fetchall() == [(1,)]
+    assert sorted(path.name for path in database.parent.iterdir()) == [
+        "ops.duckdb",
+        "ops.duckdb.lock",
+        "ops.duckdb.turnstile",
+        "ops.duckdb.wal",
+    ]
+
+
+def test_a_connection_is_in_utc_and_fetches_no_extension(database: Path) -> None:
+    for connection in (Warehouse(database).reading(), Warehouse(database).connection()):
+        with connection as opened:
+            for each in (opened, opened.cursor()):
+                asked = each.execute("SELECT current_setting('TimeZone'), current_setting('autoinstall_known_extensions')")
+                assert asked.fetchall() == [("UTC", False)]
+
+
+def test_a_reader_cannot_write(database: Path) -> None:
+    with Warehouse(database).reading() as connection, pytest.raises(duckdb.InvalidInputException, match="read-only"):
+        insert(connection, 1)
+
+
+def test_a_transaction_commits_and_an_exception_rolls_back(database: Path) -> None:
+    with Warehouse(database).transaction() as connection:
+        insert(connection, 1)
+    for exception in (ValueError, KeyboardInterrupt, GeneratorExit):
+        with pytest.raises(exception), Warehouse(database).transaction() as connection:  # noqa: PT012 - the block is the subject
+            insert(connection, 2)
+            raise exception
+    assert numbers(database) == [1]
+
+
+def test_a_connection_without_commit_drops_its_open_transaction(database: Path) -> None:
+    with Warehouse(database).connection() as connection:
+        connection.execute("BEGIN")
+        insert(connection, 1)
+    assert numbers(database) == []
+
+
+def test_nested_blocks_share_the_connection_and_only_the_outermost_commits(database: Path) -> None:
+    warehouse, again = Warehouse(database), Warehouse(database)
+    with warehouse.reading() as one, again.reading() as two:
+        assert one is two
+    with warehouse.transaction() as one, pytest.raises(ValueError, match="late"):
+        with again.transaction() as two, again.connection() as three, again.reading() as four:
+            assert one is two is three is four
+            insert(four, 1)
+        assert is_locked(database)
+        one.execute("SELECT 1")
+        raise ValueError("late")
+    assert numbers(database) == [1]
+    with pytest.raises(ValueError, match="late"), warehouse.transaction() as one:  # noqa: PT012 - the block is the subject
+        with again.transaction() as two:
+            insert(two, 2)
+        raise ValueError("late")
+    assert numbers(database) == [1]
+    with warehouse.connection() as one:
+        with again.transaction() as two:
+            insert(two, 3)
+        with pytest.raises(ValueError, match="late"), again.transaction() as two:  # noqa: PT012 - the block is the subject
+            insert(two, 4)
+            raise ValueError("late")
+    assert numbers(database) == [1, 3]
+
+
+def test_a_failed_inner_block_cannot_be_committed(database: Path) -> None:
+    warehouse = Warehouse(database)
+    with pytest.raises(WarehouseUsageError, match="swallowed"), warehouse.transaction() as outer:  # noqa: PT012 - as above
+        insert(outer, 1)
+        with pytest.raises(ValueError, match="inner"), warehouse.transaction() as inner:  # noqa: PT012 - as above
+            insert(inner, 2)
+            raise ValueError("inner")
+    assert numbers(database) == []
+    with warehouse.transaction() as connection:
+        insert(connection, 3)
+    assert numbers(database) == [3]
+
+
+def test_a_read_cannot_become_a_write(database: Path, tmp_path: Path) -> None:
+    link = tmp_path / "link.duckdb"
+    link.symlink_to(database)
+    with Warehouse(database).reading() as connection:
+        for opened in (Warehouse(database).connection(), Warehouse(link).transaction()):
+            with pytest.raises(WarehouseUsageError, match="open it for writing first"), opened:
+                pass
+        assert connection.execute("SELECT count(*) FROM facts").fetchall() == [(0,)]
+    assert issubclass(WarehouseUsageError, RuntimeError)
+    assert not is_locked(database)
+
+
+BLOCKS: dict[str, Callable[[Warehouse], object]] = {
+    "reading": lambda warehouse: warehouse.reading(),
+    "connection": lambda warehouse: warehouse.connection(),
+    "transaction": lambda warehouse: warehouse.transaction(),
+}
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(blocks=st.lists(st.sampled_from(sorted(BLOCKS)), max_size=5), fails=st.booleans())
+def test_any_nesting_works_or_is_refused_and_leaves_nothing_open(database: Path, blocks: list[str], fails: bool) -> None:
+    warehouse = Warehouse(database)
+    refused = blocks[:1] == ["reading"] and set(blocks) != {"reading"}
+    connections: list[duckdb.DuckDBPyConnection] = []
+    expected = WarehouseUsageError if refused else ZeroDivisionError if fails else None
+    try:
+        with ExitStack() as stack:
+            connections.extend(stack.enter_context(BLOCKS[block](warehouse)) for block in blocks)  # type: ignore[arg-type]
+            if fails:
+                raise ZeroDivisionError
+    except (WarehouseUsageError, ZeroDivisionError) as error:
+        assert type(error) is expected
+    else:
+        assert expected is None
+    assert len({id(connection) for connection in connections}) <= 1
+    assert not is_locked(database)
+    assert not is_open_in_this_process(database)
+
+
+def test_an_exception_leaves_nothing_open_even_while_its_traceback_is_kept(database: Path, start: StartWorker) -> None:
+    with Warehouse(database).transaction() as connection:
+        connection.execute("INSERT INTO facts SELECT i, i FROM range(1000000) r(i)")
+
+    def work(connection: duckdb.DuckDBPyConnection) -> None:
+        relation = connection.sql("FROM facts")
+        relation.fetchone()
+        reader = connection.execute("FROM facts").to_arrow_reader(1000)
+        reader.read_next_batch()
+        raise ValueError
+
+    for opened in (Warehouse(database).reading(), Warehouse(database).connection(), Warehouse(database).transaction()):
+        with pytest.raises(ValueError) as kept, opened as connection:  # noqa: PT011 - raised bare above
+            work(connection)
+        assert kept.tb is not None
+        assert not is_open_in_this_process(database)
+        other = start("foreign", database, "write")
+        assert other.hear() == "open"
+        other.tell()
+        assert other.hear() == "closed"
+
+
+def test_a_cursor_that_is_still_read_after_the_block_is_a_fault_of_the_program(database: Path) -> None:
+    warehouse = Warehouse(database)
+    with warehouse.transaction() as connection:
+        connection.execute("INSERT INTO facts SELECT i, i FROM range(1000000) r(i)")
+    with warehouse.reading() as connection:
+        reader = connection.cursor().execute(f"FROM {CATALOG}.facts").to_arrow_reader(1000)
+        reader.read_next_batch()
+    with pytest.raises(WarehouseUsageError, match="still referenced"), warehouse.connection():
+        pass
+    del reader
+    with warehouse.connection():
+        pass
+
+
+def in_threads(*works: Callable[[], None]) -> None:
+    failures: list[BaseException] = []
+
+    def run(work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - handed over to the main thread
+            failures.append(error)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if failures:
+        raise failures[0]
+
+
+def test_threads_read_at_once_on_connections_of_their_own(database: Path) -> None:
+    together = threading.Barrier(3)
+    connections: list[duckdb.DuckDBPyConnection] = []
+
+    def read() -> None:
+        with Warehouse(database).reading() as connection:
+            together.wait()
+            assert connection.execute("SELECT count(*) FROM facts").fetchall() == [(0,)]
+            connections.append(connection)
+            together.wait()
+
+    in_threads(read, read, read)
+    assert len({id(connection) for connection in connections}) == 3
+    assert not is_open_in_this_process(database)
+
+
+def test_a_writing_thread_waits_for_readers_and_is_not_starved_by_them(database: Path) -> None:
+    done = threading.Event()
+
+    def write() -> None:
+        try:
+            for number in range(20):
+                with Warehouse(database).transaction() as connection:
+                    insert(connection, number)
+        finally:
+            done.set()
+
+    def read() -> None:
+        seen = 0
+        while not done.is_set():
+            with Warehouse(database).reading() as connection:
+                rows = connection.execute("SELECT count(*) FROM facts").fetchall()[0][0]
+                assert rows >= seen
+                seen = rows
+
+    in_threads(write, read, read, read)
+    assert numbers(database) == list(range(20))
+
+
+def test_writing_threads_take_turns(database: Path) -> None:
+    def write() -> None:
+        for _ in range(10):
+            with Warehouse(database).transaction() as connection:
+                [(rows,)] = connection.execute("SELECT count(*) FROM facts").fetchall()
+                insert(connection, rows)
+
+    in_threads(write, write, write)
+    assert numbers(database) == list(range(30))
+
+
+@pytest.fixture
+def migrated(tmp_path: Path) -> Path:
+    path = tmp_path / "migrated.duckdb"
+    with Warehouse(path, schema_version=1).transaction() as connection:
+        connection.execute(
+            "CREATE SCHEMA ops; CREATE TABLE ops.schema_migrations (version INTEGER); CREATE TABLE facts (i INTEGER)"
+        )
+        connection.execute("INSERT INTO ops.schema_migrations VALUES (1), (3)")
+    return path
+
+
+def test_newer_schema_is_refused_on_every_open(migrated: Path) -> None:
+    older = Warehouse(migrated, schema_version=2)
+    for opened in (older.reading(), older.connection(), older.transaction()):
+        with pytest.raises(SchemaVersionError, match="has schema version 3, and .* only up to 2"), opened:
+            raise AssertionError("not reached")
+    with pytest.raises(SchemaVersionError):
+        older.checkpoint()
+    assert not is_locked(migrated)
+    with older.connection(check_schema=False), Warehouse(migrated).connection():
+        pass
+    with Warehouse(migrated, schema_version=3).reading(), Warehouse(migrated, schema_version=4).reading():
+        pass
+
+
+def test_an_empty_schema_table_is_no_newer_one(migrated: Path) -> None:
+    with Warehouse(migrated).transaction() as connection:
+        connection.execute("DELETE FROM ops.schema_migrations")
+    with Warehouse(migrated, schema_version=0).reading():
+        pass
+
+
+def test_a_schema_table_of_somebody_else_is_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / "other.duckdb"
+    with Warehouse(path).transaction() as connection:
+        connection.execute("CREATE SCHEMA ops; CREATE TABLE ops.schema_migrations (name TEXT)")
+    with pytest.raises(DatabaseError, match="not one of ours"), Warehouse(path, schema_version=1).connection():
+        pass
+
+
+def test_the_log_is_folded_when_it_is_long_or_on_demand(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = Path(f"{database}.wal")
+    warehouse = Warehouse(database)
+    with warehouse.transaction() as connection:
+        insert(connection, 1)
+    assert log.exists()
+    warehouse.checkpoint()
+    assert not log.exists()
+    with warehouse.transaction() as connection:
+        # Shuffled, so that it does not compress, and in small parts, since DuckDB writes large ones straight to the file.
+        for _ in range(20):
+            connection.execute("INSERT INTO facts SELECT hash(random()) % 1000000000, i FROM range(20000) r(i)")
+    assert log.stat().st_size < door.FOLD_LOG_BYTES
+    monkeypatch.setattr(door, "FOLD_LOG_BYTES", log.stat().st_size)
+    with warehouse.connection() as connection:
+        insert(connection, 2)
+        connection.execute("BEGIN")
+    assert not log.exists()
+    assert len(numbers(database)) == 400_002
+
+
+def test_a_log_that_cannot_be_folded_fails_nothing(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(door, "FOLD_LOG_BYTES", 0)
+    sentences: list[str] = []
+    with Warehouse(database, notify=sentences.append).connection() as connection:
+        insert(connection, 1)
+        connection.close()
+    assert len(sentences) == 1
+    assert "could not be folded" in sentences[0]
+    assert numbers(database) == [1]
