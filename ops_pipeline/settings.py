@@ -24,18 +24,32 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
-    home: Path = Field(default=Path("data"), description="the data folder: database, bronze files, Dagster's storage, a user's recipes")
+    home: Path = Field(
+        default=Path("data"), description="the data folder: database, bronze files, Dagster's storage, a user's recipes"
+    )
     database: Path | None = Field(default=None, description="the DuckDB file; default <home>/ops.duckdb")
     bronze_root: Path | None = Field(default=None, description="folder of the raw files; default <home>/bronze")
-    universe_file: Path | None = Field(default=None, description="which tickers and datasets are wanted; default <home>/universe.yaml, else the built-in one")
-    today: date | None = Field(default=None, description="pretend that it is the end of this day (YYYY-MM-DD); default: the clock")
-    concurrency: int = Field(default=16, ge=1, le=256, description="requests under way at once, over all sources; a source's own limit still holds")
+    universe_file: Path | None = Field(
+        default=None, description="which tickers and datasets are wanted; default <home>/universe.yaml, else the built-in one"
+    )
+    today: date | None = Field(
+        default=None, description="pretend that it is the end of this day (YYYY-MM-DD); default: the clock"
+    )
+    concurrency: int = Field(
+        default=16, ge=1, le=256, description="requests under way at once, over all sources; a source's own limit still holds"
+    )
     batch_files: int = Field(default=200, ge=1, le=5000, description="files that are staged and committed together")
-    database_wait_seconds: float = Field(default=300, ge=0, le=86_400, description="how long a database held by a foreign process is waited for")
-    auto_migrate: bool = Field(default=True, description="apply pending migrations by itself; otherwise stop and name the command")
+    database_wait_seconds: float = Field(
+        default=300, ge=0, le=86_400, description="how long a database held by a foreign process is waited for"
+    )
+    auto_migrate: bool = Field(
+        default=True, description="apply pending migrations by itself; otherwise stop and name the command"
+    )
     schedule_hour: int = Field(default=22, ge=0, le=23, description="hour of the daily run")
     schedule_timezone: str = Field(default="America/New_York", description="time zone of the daily run's hour")
-    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(default="WARNING", description="level of the command line's log on standard error")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        default="WARNING", description="level of the command line's log on standard error"
+    )
 
     @field_validator("schedule_timezone")
     @classmethod

@@ -70,7 +70,10 @@ def build_context(settings: Settings, *, notify: Callable[[str], None] | None = 
         MigrationError: when the migrations on disk are.
     """
     warehouse = Warehouse(
-        settings.database_path, schema_version=migrations.latest_version(), wait_seconds=settings.database_wait_seconds, notify=notify
+        settings.database_path,
+        schema_version=migrations.latest_version(),
+        wait_seconds=settings.database_wait_seconds,
+        notify=notify,
     )
     return Context(
         settings=settings,

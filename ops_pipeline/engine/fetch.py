@@ -39,8 +39,12 @@ class Asked:
     row: DatasetInjestion
 
 
-
-async def fetch_all(context: Context, run_id: str, asked: Sequence[Asked], deliver: Callable[[list[DatasetInjestion]], Awaitable[None]]) -> None:
+async def fetch_all(
+    context: Context,
+    run_id: str,
+    asked: Sequence[Asked],
+    deliver: Callable[[list[DatasetInjestion]], Awaitable[None]],
+) -> None:
     """Sends every request, so many at once as the settings and its source allow.
 
     Args:
@@ -69,7 +73,12 @@ async def fetch_all(context: Context, run_id: str, asked: Sequence[Asked], deliv
 
 
 async def _worker(
-    context: Context, run_id: str, source: Source, work: object, slots: asyncio.Semaphore, deliver: Callable[[list[DatasetInjestion]], Awaitable[None]]
+    context: Context,
+    run_id: str,
+    source: Source,
+    work: object,
+    slots: asyncio.Semaphore,
+    deliver: Callable[[list[DatasetInjestion]], Awaitable[None]],
 ) -> None:
     for one in work:  # type: ignore[attr-defined]
         async with slots:
@@ -90,7 +99,10 @@ async def _fetch(context: Context, run_id: str, source: Source, asked: Asked) ->
             _received(row, stored, answer.status_code)
             complete = answer.last
         if not complete:
-            raise SourceError("the answer ended before its last part; it is asked again with the next run", kind="transient")
+            raise SourceError(
+                "the answer ended before its last part; it is asked again with the next run",
+                kind="transient",
+            )
     except SourceError as e:
         await _fail(context, asked, rows, e)
     except DamagedFileError as e:
@@ -98,8 +110,21 @@ async def _fetch(context: Context, run_id: str, source: Source, asked: Asked) ->
     except UserError:
         raise
     except Exception as e:  # noqa: BLE001 - a source may be a user's own code: whatever it raises fails its key, never the others
-        log.warning("%s: the source raised %s", asked.row.partition, type(e).__name__, exc_info=True)
-        await _fail(context, asked, rows, SourceError(f"the source failed with {type(e).__name__}; the log has the details", kind="permanent"))
+        log.warning(
+            "%s: the source raised %s",
+            asked.row.partition,
+            type(e).__name__,
+            exc_info=True,
+        )
+        await _fail(
+            context,
+            asked,
+            rows,
+            SourceError(
+                f"the source failed with {type(e).__name__}; the log has the details",
+                kind="permanent",
+            ),
+        )
     for done in rows:
         done.request_complete = complete and all(r.bronze_error is None for r in rows)
     return rows
@@ -117,7 +142,14 @@ def _received(row: DatasetInjestion, stored: StoredFile, status_code: int | None
     )
 
 
-async def _store(context: Context, asked: Asked, row: DatasetInjestion, body: bytes, *, error: bool = False) -> StoredFile:
+async def _store(
+    context: Context,
+    asked: Asked,
+    row: DatasetInjestion,
+    body: bytes,
+    *,
+    error: bool = False,
+) -> StoredFile:
     stored = await asyncio.to_thread(
         context.store.store,
         folder=partition_folder(row.domain, row.source, row.dataset, row.discriminator, row.ticker),
@@ -138,7 +170,11 @@ async def _fail(context: Context, asked: Asked, rows: list[DatasetInjestion], er
         last = asked.row if last is None else DatasetInjestion.open(asked.request, asked.row.run_id, part=last.request_part + 1)
         rows.append(last)
     if error.body:
-        _received(last, await _store(context, asked, last, error.body, error=True), error.status_code)
+        _received(
+            last,
+            await _store(context, asked, last, error.body, error=True),
+            error.status_code,
+        )
     if error.kind == "deferred":
         last.bronze_deferred(str(error))
     else:

@@ -63,7 +63,11 @@ def _settle(context: Context, rows: Iterable[DatasetInjestion]) -> None:
         stored = candidates[-1]
         taken.add(stored.filename)
         row.bronze_received(
-            filename=stored.filename, payload_hash=stored.payload_hash, size=stored.size, stored_at=stored.stored_at, status_code=None
+            filename=stored.filename,
+            payload_hash=stored.payload_hash,
+            size=stored.size,
+            stored_at=stored.stored_at,
+            status_code=None,
         )
         if stored.is_error:
             row.bronze_failed("the source answered with an error, and the run ended before it was recorded; the body is kept")
@@ -73,7 +77,10 @@ def _settle(context: Context, rows: Iterable[DatasetInjestion]) -> None:
 
 def _on_disk(context: Context, row: DatasetInjestion) -> list[StoredFile]:
     try:
-        return context.store.find(partition_folder(row.domain, row.source, row.dataset, row.discriminator, row.ticker), row.file_id)
+        return context.store.find(
+            partition_folder(row.domain, row.source, row.dataset, row.discriminator, row.ticker),
+            row.file_id,
+        )
     except DamagedFileError as e:
         log.warning("%s", e)
         return []

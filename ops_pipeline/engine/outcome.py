@@ -56,7 +56,10 @@ class Outcome:
             case "silver":
                 return any(_changed(f) and not f.silver_errors for f in self.files)
             case _:
-                return any(f.gold_injest_end_time is not None and not f.gold_errors and not f.silver_can_promote and _changed(f) for f in self.files)
+                return any(
+                    f.gold_injest_end_time is not None and not f.gold_errors and not f.silver_can_promote and _changed(f)
+                    for f in self.files
+                )
 
 
 def _changed(file: DatasetInjestion) -> bool:
@@ -67,16 +70,34 @@ def outcome_of(key: PartitionKey, files: Sequence[DatasetInjestion], layers: fro
     """The outcome that the key's files of this run add up to."""
     listed = list(files)
     for file in listed:
-        layer = "bronze" if file.bronze_outcome == "failed" else "silver" if file.silver_errors else "gold" if file.gold_errors else None
+        layer = (
+            "bronze"
+            if file.bronze_outcome == "failed"
+            else "silver"
+            if file.silver_errors
+            else "gold"
+            if file.gold_errors
+            else None
+        )
         if layer:
             return Outcome(key, OutcomeKind.FAILED, file.error or "", listed, layer)
     if any(f.bronze_outcome == "deferred" for f in listed):
-        return Outcome(key, OutcomeKind.DEFERRED, next(f.bronze_error or "" for f in listed if f.bronze_outcome == "deferred"), listed)
+        return Outcome(
+            key,
+            OutcomeKind.DEFERRED,
+            next(f.bronze_error or "" for f in listed if f.bronze_outcome == "deferred"),
+            listed,
+        )
     stored = [f for f in listed if f.bronze_outcome == "stored" or f.silver_injest_end_time]
     if stored and ("silver" not in layers or any(_changed(f) for f in stored)):
         return Outcome(key, OutcomeKind.PROMOTED, "", listed)
     if stored:
-        return Outcome(key, OutcomeKind.UNCHANGED, "every row of the answer is already in silver", listed)
+        return Outcome(
+            key,
+            OutcomeKind.UNCHANGED,
+            "every row of the answer is already in silver",
+            listed,
+        )
     if any(f.bronze_outcome == "unchanged" for f in listed):
         return Outcome(key, OutcomeKind.UNCHANGED, "the answer is the one already stored", listed)
     if listed:

@@ -15,7 +15,13 @@ from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
 from ops_pipeline.errors import DatabaseMissingError
 from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.ops.watermark import Window, due_by_cadence, last_expected, next_windows, start_date
+from ops_pipeline.ops.watermark import (
+    Window,
+    due_by_cadence,
+    last_expected,
+    next_windows,
+    start_date,
+)
 from ops_pipeline.recipes.models import NO_TICKER, RequestMode
 from ops_pipeline.sources import Request
 
@@ -41,6 +47,8 @@ class RunOptions:
         full: ask the whole history again.
         lookback_days: instead of the recipe's.
         today: pretend that it is the end of this day.
+        now: decide as at this time; None: the clock. A re-execution decides as at its original's time.
+        after_runs: runs that this one continues: what they completed is not asked again, also where a span was named.
     """
 
     layers: frozenset[str] = frozenset(LAYERS)
@@ -49,6 +57,8 @@ class RunOptions:
     full: bool = False
     lookback_days: int | None = None
     today: date | None = None
+    now: datetime | None = None
+    after_runs: frozenset[str] = frozenset()
 
 
 @dataclass(slots=True)
@@ -79,6 +89,7 @@ class _Known:
     islands: dict[PartitionKey, list[Span]] = field(default_factory=dict)
     answers: dict[PartitionKey, datetime] = field(default_factory=dict)
     pending: dict[PartitionKey, list[DatasetInjestion]] = field(default_factory=dict)
+    answered: set[str] = field(default_factory=set)
 
 
 def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
@@ -90,20 +101,32 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
         item = PlannedKey(key, recipe)
         planned.append(item)
         if recipe is None:
-            item.verdict, item.reason = OutcomeKind.NOT_APPLICABLE, f"no recipe declares the dataset {key.dataset}"
+            item.verdict, item.reason = (
+                OutcomeKind.NOT_APPLICABLE,
+                f"no recipe declares the dataset {key.dataset}",
+            )
         elif recipe.per_ticker == (key.ticker == NO_TICKER):
             item.verdict = OutcomeKind.NOT_APPLICABLE
             item.reason = f"{key.dataset} is asked for {'ticker by ticker' if recipe.per_ticker else 'as a whole, not by ticker'}"
         elif key not in universe:
-            item.verdict, item.reason = OutcomeKind.NOT_APPLICABLE, f"the universe does not list {key.ticker} for {key.dataset}"
+            item.verdict, item.reason = (
+                OutcomeKind.NOT_APPLICABLE,
+                f"the universe does not list {key.ticker} for {key.dataset}",
+            )
         else:
             wanted.append(item)
     known = _ask_ledger(context, [item.key for item in wanted], options)
-    now = utc_now()
+    now = options.now or utc_now()
     for item in wanted:
         item.pending = known.pending.get(item.key, [])
         if "bronze" in options.layers:
             _decide(context, item, known, options, now)
+            left = [r for r in item.requests if r.request_id not in known.answered]
+            if len(left) < len(item.requests):
+                item.requests, item.reason = (
+                    left,
+                    "the run that this one continues has the answer",
+                )
         if not item.requests and not item.pending and item.verdict is None:
             item.verdict = OutcomeKind.UP_TO_DATE
             item.reason = item.reason or "nothing waits to be promoted"
@@ -127,7 +150,14 @@ def due_keys(context: Context, options: RunOptions) -> list[PartitionKey]:
 
 def _answered(planned: PlannedKey, latest: DatasetInjestion | None) -> bool:
     last = planned.requests[-1] if planned.requests else None
-    return bool(last and last.to_date and latest and latest.requested_to_date and latest.requested_to_date >= last.to_date and len(planned.requests) == 1)
+    return bool(
+        last
+        and last.to_date
+        and latest
+        and latest.requested_to_date
+        and latest.requested_to_date >= last.to_date
+        and len(planned.requests) == 1
+    )
 
 
 def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions) -> _Known:
@@ -138,6 +168,7 @@ def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions)
             undated = [k for k in keys if not context.catalogue.recipes[k.dataset].mode.has_watermark]
             if "bronze" in options.layers:
                 known.islands.update(repo.islands(keys))
+                known.answered.update(repo.completed_requests(options.after_runs))
                 if undated:
                     known.answers.update(repo.last_answers(undated))
             for stage in (Stage.SILVER, Stage.GOLD):
@@ -157,7 +188,13 @@ def retryable(context: Context, rows: list[DatasetInjestion], stage: Stage) -> l
     return [row for row in rows if row.silver_errors is None or row.silver_recipe_hash != hashes.get(row.dataset_key)]
 
 
-def _decide(context: Context, item: PlannedKey, known: _Known, options: RunOptions, now: datetime) -> None:
+def _decide(
+    context: Context,
+    item: PlannedKey,
+    known: _Known,
+    options: RunOptions,
+    now: datetime,
+) -> None:
     recipe = item.recipe
     if recipe is None:
         return
@@ -169,13 +206,22 @@ def _decide(context: Context, item: PlannedKey, known: _Known, options: RunOptio
             item.reason = f"already answered in this period ({recipe.cadence})"
         return
     if recipe.mode is not RequestMode.WINDOW:
-        item.verdict, item.reason = OutcomeKind.NOT_APPLICABLE, f"request mode {recipe.mode.value} cannot be asked yet by this version"
+        item.verdict, item.reason = (
+            OutcomeKind.NOT_APPLICABLE,
+            f"request mode {recipe.mode.value} cannot be asked yet by this version",
+        )
         return
     windows, item.reason = _windows(context, recipe, known.islands.get(item.key, []), options, now)
     item.requests = [_request(recipe, item.key, window) for window in windows]
 
 
-def _windows(context: Context, recipe: Recipe, spans: Sequence[Span], options: RunOptions, now: datetime) -> tuple[list[Window], str]:
+def _windows(
+    context: Context,
+    recipe: Recipe,
+    spans: Sequence[Span],
+    options: RunOptions,
+    now: datetime,
+) -> tuple[list[Window], str]:
     """What is asked of a dataset with a watermark, and why."""
     if recipe.first_date is None:
         return [], "the recipe declares no first date"
@@ -190,11 +236,21 @@ def _windows(context: Context, recipe: Recipe, spans: Sequence[Span], options: R
             return [], f"nothing is settled between {begin} and {end}"
         return [Window(begin, end)], "asked in full" if options.full else f"asked from {begin}"
     lookback = recipe.lookback_days if options.lookback_days is None else options.lookback_days
-    windows = next_windows(spans, recipe.first_date, end, lookback_days=lookback, floor=floor, calendar=recipe.calendar)
+    windows = next_windows(
+        spans,
+        recipe.first_date,
+        end,
+        lookback_days=lookback,
+        floor=floor,
+        calendar=recipe.calendar,
+    )
     if not windows and options.lookback_days and end >= start:
         windows = _lookback_only(spans, start, end, lookback)
     if windows:
-        return windows, f"nothing stored since {windows[0].from_date}" if spans else "nothing stored yet"
+        return (
+            windows,
+            f"nothing stored since {windows[0].from_date}" if spans else "nothing stored yet",
+        )
     return [], f"everything through {end} is stored"
 
 

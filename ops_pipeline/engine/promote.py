@@ -44,7 +44,9 @@ class Promoter:
         with self.context.warehouse.reading() as connection:
             self.latest.update(OpsRepo(connection).latest_files(partitions))
 
-    def take(self, rows: Sequence[DatasetInjestion], waiting: Iterable[PartitionKey] = ()) -> dict[PartitionKey, list[DatasetInjestion]]:
+    def take(
+        self, rows: Sequence[DatasetInjestion], waiting: Iterable[PartitionKey] = ()
+    ) -> dict[PartitionKey, list[DatasetInjestion]]:
         """Records a batch and promotes it, together with what waits in the `waiting` partitions.
 
         Returns:
@@ -108,7 +110,11 @@ class Promoter:
         return staged
 
     def _stage(self, recipe: Recipe, rows: Sequence[DatasetInjestion]) -> Staged:
-        return stage(recipe, rows, {row.key: self.context.store.path(row.bronze_filename or "") for row in rows})
+        return stage(
+            recipe,
+            rows,
+            {row.key: self.context.store.path(row.bronze_filename or "") for row in rows},
+        )
 
     # --- silver ---------------------------------------------------------------------------------------------------------------
 
@@ -121,7 +127,10 @@ class Promoter:
         for _ in range(_ROUNDS):
             with self.context.warehouse.reading() as connection:
                 repo = OpsRepo(connection)
-                files = files_to_stage(repo, retryable(self.context, repo.promotable(Stage.SILVER, left), Stage.SILVER))
+                files = files_to_stage(
+                    repo,
+                    retryable(self.context, repo.promotable(Stage.SILVER, left), Stage.SILVER),
+                )
             left = []
             for key, mine in _by_dataset(files).items():
                 recipe = self.context.catalogue.recipes[key]
@@ -136,7 +145,10 @@ class Promoter:
                     left += promotion.incomplete
             if not left:
                 return written
-        log.warning("%d partitions are being promoted by another run; it or the next run finishes them", len(left))
+        log.warning(
+            "%d partitions are being promoted by another run; it or the next run finishes them",
+            len(left),
+        )
         return written
 
     def _batches(self, files: Sequence[DatasetInjestion]) -> Iterable[list[DatasetInjestion]]:

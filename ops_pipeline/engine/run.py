@@ -26,7 +26,7 @@ from ops_pipeline.engine.promote import Promoter
 from ops_pipeline.ops.ingestion import DatasetInjestion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from ops_pipeline.engine.context import Context
     from ops_pipeline.recipes.universe import PartitionKey
@@ -46,7 +46,7 @@ def new_run_id() -> str:
     return str(uuid.uuid4())
 
 
-def run_batch(context: Context, keys: Sequence[PartitionKey], options: RunOptions, *, run_id: str) -> Iterator[Outcome]:
+def run_batch(context: Context, keys: Sequence[PartitionKey], options: RunOptions, *, run_id: str) -> Generator[Outcome, None, None]:
     """Runs the keys and gives one outcome a key, as soon as it is known.
 
     Closing the generator, or raising into it, stops the run: what is fetched is recorded, what is not is marked, and no lock is left.
@@ -87,8 +87,20 @@ _END = object()
 
 
 class _Run:
-    def __init__(self, context: Context, run_id: str, options: RunOptions, promoter: Promoter, work: Sequence[PlannedKey]) -> None:
-        self.context, self.run_id, self.options, self.promoter = context, run_id, options, promoter
+    def __init__(
+        self,
+        context: Context,
+        run_id: str,
+        options: RunOptions,
+        promoter: Promoter,
+        work: Sequence[PlannedKey],
+    ) -> None:
+        self.context, self.run_id, self.options, self.promoter = (
+            context,
+            run_id,
+            options,
+            promoter,
+        )
         self.states = {p.key: _KeyState(len(p.requests) + bool(p.pending)) for p in work}
         self.waiting = [p.key for p in work if p.pending]
         self.asked = [Asked(p.recipe, r, DatasetInjestion.open(r, run_id)) for p in work if p.recipe for r in p.requests]
@@ -111,7 +123,7 @@ class _Run:
         finally:
             if worker.is_alive():
                 self._stop()
-            worker.join()
+            _join(worker)
         if self.error is not None:
             raise self.error
 
@@ -156,7 +168,7 @@ class _Run:
         ended = False
         while not ended:
             batch: list[list[DatasetInjestion]] = []
-            deadline = None
+            deadline: float | None = None
             while len(batch) < self.context.settings.batch_files:
                 timeout = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
                 try:
@@ -198,6 +210,18 @@ class _Run:
         log.warning("stopped with %d requests unanswered", len(left))
 
 
+def _join(worker: threading.Thread) -> None:
+    """Waits until the thread has flushed what it holds; a second interrupt while waiting is kept for afterwards."""
+    interrupt: BaseException | None = None
+    while worker.is_alive():
+        try:
+            worker.join()
+        except BaseException as e:  # noqa: BLE001 - raised again below: leaving the thread behind would leave its lease without an owner
+            interrupt = e
+    if interrupt is not None:
+        raise interrupt
+
+
 def _raise_first(task: asyncio.Task[None]) -> None:
     """Raises what the fetching raised: of a group, the first, since one sentence is what the user can act on."""
     error = task.exception()
@@ -205,5 +229,3 @@ def _raise_first(task: asyncio.Task[None]) -> None:
         error = error.exceptions[0]
     if error is not None:
         raise error
-
-

@@ -36,7 +36,12 @@ class Changes:
     deleted: int = 0
 
 
-def commit_gold(connection: duckdb.DuckDBPyConnection, recipe: Recipe, files: Sequence[DatasetInjestion], run_id: str) -> list[DatasetInjestion]:
+def commit_gold(
+    connection: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    files: Sequence[DatasetInjestion],
+    run_id: str,
+) -> list[DatasetInjestion]:
     """Builds the gold rows that the files' changes can reach and writes the files' ledger rows.
 
     Args:
@@ -81,7 +86,15 @@ def rebuild(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> Changes:
     )
     _build(connection, recipe, fact)
     changes = Changes(
-        *(int(n) for n in (connection.execute("SELECT count(*) FILTER (act = 'C'), count(*) FILTER (act = 'U'), count(*) FILTER (act = 'D') FROM built").fetchone() or ()))
+        *(
+            int(n)
+            for n in (
+                connection.execute(
+                    "SELECT count(*) FILTER (act = 'C'), count(*) FILTER (act = 'U'), count(*) FILTER (act = 'D') FROM built"
+                ).fetchone()
+                or ()
+            )
+        )
     )
     _write(connection, fact)
     refresh_dates(connection)
@@ -138,12 +151,18 @@ def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) ->
     same = " AND ".join(f"g.{k} = c.{k}" for k in fact.key)
     differs = f"({', '.join(f'c.{v}' for v in fact.values)}) IS DISTINCT FROM ({', '.join(f'g.{v}' for v in fact.values)})"
     low_high = connection.execute("SELECT min(from_date), max(build_to) FROM touched").fetchone() or (None, None)
-    bounds = "" if low_high[0] is None else f"WHERE date BETWEEN DATE '{low_high[0].isoformat()}' AND DATE '{low_high[1].isoformat()}'"
+    bounds = (
+        "" if low_high[0] is None else f"WHERE date BETWEEN DATE '{low_high[0].isoformat()}' AND DATE '{low_high[1].isoformat()}'"
+    )
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE built AS SELECT c.*, CASE WHEN g.built_at IS NULL THEN 'C' WHEN {differs} THEN 'U' ELSE 'N' END AS act
         FROM computed c LEFT JOIN (SELECT * FROM {fact.table} {bounds}) g ON {same}"""
     )
-    name = "(SELECT i.instrument_id, t.* FROM touched t JOIN gold.dim_instrument i ON i.symbol = t.series AND i.domain = '{recipe.domain}')" if recipe.per_ticker else "touched"
+    name = (
+        "(SELECT i.instrument_id, t.* FROM touched t JOIN gold.dim_instrument i ON i.symbol = t.series AND i.domain = '{recipe.domain}')"
+        if recipe.per_ticker
+        else "touched"
+    )
     mine = "g.instrument_id = t.instrument_id" if recipe.per_ticker else "g.currency = t.series"
     columns = [*fact.key, "series", "act"]
     connection.execute(
@@ -181,7 +200,8 @@ def _write(connection: duckdb.DuckDBPyConnection, fact: Fact) -> None:
         )
     if acts.get("C"):
         connection.execute(
-            f"INSERT INTO {fact.table} ({', '.join(columns)}, built_at) SELECT {', '.join(columns)}, ?::TIMESTAMPTZ FROM built WHERE act = 'C'", now
+            f"INSERT INTO {fact.table} ({', '.join(columns)}, built_at) SELECT {', '.join(columns)}, ?::TIMESTAMPTZ FROM built WHERE act = 'C'",
+            now,
         )
     for name in ("touched", "computed", "built"):
         connection.execute(f"DROP TABLE {name}")

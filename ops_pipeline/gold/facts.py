@@ -65,7 +65,12 @@ def _eod(recipe: Recipe, gold: GoldTarget) -> Fact:
     close = identifier(gold.columns["close"])
     adjusted = identifier(gold.columns["adjusted_close"]) if "adjusted_close" in gold.columns else "NULL::DOUBLE"
     volume = identifier(gold.columns["volume"]) if "volume" in gold.columns else "NULL::BIGINT"
-    lags = ", ".join(["log_return", *(f"lag(log_return, {k}) OVER series_by_date" for k in range(1, VOLATILITY_WINDOW))])
+    lags = ", ".join(
+        [
+            "log_return",
+            *(f"lag(log_return, {k}) OVER series_by_date" for k in range(1, VOLATILITY_WINDOW)),
+        ]
+    )
     window = "WINDOW series_by_date AS (PARTITION BY series ORDER BY date)"
     query = f"""
         SELECT i.instrument_id, r.date, {literal(recipe.source)} AS source, r.close, r.adjusted_close, r.volume, r.simple_return, r.log_return,
@@ -81,7 +86,14 @@ def _eod(recipe: Recipe, gold: GoldTarget) -> Fact:
     return Fact(
         table="gold.fact_eod",
         key=("instrument_id", "source", "date"),
-        values=("close", "adjusted_close", "volume", "simple_return", "log_return", "volatility_20d"),
+        values=(
+            "close",
+            "adjusted_close",
+            "volume",
+            "simple_return",
+            "log_return",
+            "volatility_20d",
+        ),
         series="ticker",
         reach=VOLATILITY_WINDOW,
         query=query,

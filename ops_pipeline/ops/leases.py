@@ -42,12 +42,16 @@ class Leases:
             self.folder.mkdir(parents=True, exist_ok=True)
             handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as e:
-            raise UserError(f"{path}: the run's lease cannot be written ({e.strerror}). Make the data folder writable, or set OPS_PIPELINE_HOME.") from e
+            raise UserError(
+                f"{path}: the run's lease cannot be written ({e.strerror}). Make the data folder writable, or set OPS_PIPELINE_HOME."
+            ) from e
         try:
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as e:
-                raise UserError(f"run {run_id} is already running in another process; wait for it, or start a run of its own.") from e
+                raise UserError(
+                    f"run {run_id} is already running in another process; wait for it, or start a run of its own."
+                ) from e
             yield
             path.unlink(missing_ok=True)
         finally:

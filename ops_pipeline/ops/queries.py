@@ -140,7 +140,9 @@ def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunSummar
     return _summary(rows[0]) if rows else None
 
 
-def list_runs(connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = None, *, limit: int = 20, offset: int = 0) -> list[RunSummary]:
+def list_runs(
+    connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = None, *, limit: int = 20, offset: int = 0
+) -> list[RunSummary]:
     """A page of runs, newest first."""
     wanted = wanted or RunFilter()
     where, parameters = _file_conditions(wanted)
@@ -162,7 +164,9 @@ def list_runs(connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = 
     return [_summary(row) for row in rows]
 
 
-def run_files(connection: duckdb.DuckDBPyConnection, run_id: str, wanted: RunFilter | None = None, *, limit: int = 100, offset: int = 0) -> list[DatasetInjestion]:
+def run_files(
+    connection: duckdb.DuckDBPyConnection, run_id: str, wanted: RunFilter | None = None, *, limit: int = 100, offset: int = 0
+) -> list[DatasetInjestion]:
     """A page of the files that a run fetched or promoted, in order of dataset, ticker and time."""
     wanted = wanted or RunFilter()
     where, parameters = _file_conditions(wanted)
@@ -183,7 +187,9 @@ def run_files(connection: duckdb.DuckDBPyConnection, run_id: str, wanted: RunFil
     return [DatasetInjestion.from_row(row) for row in rows]
 
 
-def coverage(connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = None, *, limit: int = 1000, offset: int = 0) -> list[dict[str, Any]]:
+def coverage(
+    connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = None, *, limit: int = 1000, offset: int = 0
+) -> list[dict[str, Any]]:
     """A page of partitions: files, first and last good date, last answer, and files that stand in the way."""
     where, parameters = _file_conditions(wanted or RunFilter())
     return _dicts(
@@ -195,6 +201,46 @@ def coverage(connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = N
         GROUP BY source, dataset, discriminator, ticker ORDER BY source, dataset, discriminator, ticker LIMIT ? OFFSET ?""",
         [*parameters, _limit(limit), offset],
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that must not be: where, and what."""
+
+    where: str
+    what: str
+
+
+def unaccounted_files(connection: duckdb.DuckDBPyConnection, *, limit: int = 100) -> list[Finding]:
+    """Promoted files whose records are not all accounted for (the sum rule of the ledger)."""
+    total = " + ".join(f"silver_rows_{c}" for c in _SILVER if c != "deleted")
+    rows = _dicts(
+        connection,
+        f"""SELECT run_id, file_id, bronze_rows, {total} AS accounted FROM {LEDGER}
+        WHERE silver_injest_end_time IS NOT NULL AND silver_errors IS NULL AND bronze_rows <> {total} LIMIT ?""",
+        [_limit(limit)],
+    )
+    return [
+        Finding(f"{r['run_id']}/{r['file_id']}", f"{r['bronze_rows']} records read, {r['accounted']} accounted for") for r in rows
+    ]
+
+
+def miscounted_tables(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
+    """Silver tables whose number of rows is not what the ledger says was created less what was deleted."""
+    rows = _dicts(
+        connection,
+        f"""SELECT silver_tablename AS name, sum(silver_rows_created - silver_rows_deleted)::BIGINT AS expected FROM {LEDGER}
+        WHERE silver_tablename IN (SELECT silver_tablename FROM ops.silver_tables) AND silver_errors IS NULL AND promotion_kind = 'first'
+        GROUP BY silver_tablename""",
+        [],
+    )
+    findings = []
+    for row in rows:
+        # The name comes from ops.silver_tables, which only the pipeline writes, from validated recipe names.
+        found = _dicts(connection, f"SELECT count(*) AS n FROM {row['name']}", [])[0]["n"]
+        if found != row["expected"]:
+            findings.append(Finding(row["name"], f"{found} rows, the ledger says {row['expected']}"))
+    return findings
 
 
 def _file_conditions(wanted: RunFilter) -> tuple[str, list[Any]]:

@@ -52,7 +52,10 @@ class OpsRepo:
 
     def ask(self, rows: Sequence[DatasetInjestion]) -> None:
         """Inserts the rows of requests about to be sent. A row of the same run that already holds an answer is left alone."""
-        self._merge(rows, f"WHEN MATCHED AND t.bronze_outcome IN ('asked', 'failed', 'deferred') THEN UPDATE SET {_update(stage_columns(Stage.BRONZE))}")
+        self._merge(
+            rows,
+            f"WHEN MATCHED AND t.bronze_outcome IN ('asked', 'failed', 'deferred') THEN UPDATE SET {_update(stage_columns(Stage.BRONZE))}",
+        )
 
     def upsert(self, rows: Sequence[DatasetInjestion], stage: Stage) -> None:
         """Inserts rows that are new and writes the stage's own columns of those that exist; idempotent.
@@ -66,7 +69,9 @@ class OpsRepo:
         if not rows:
             return
         with self._registered("ledger_rows", to_arrow(rows)):
-            self.connection.execute(f"MERGE INTO {LEDGER} t USING ledger_rows s ON {_SAME_ROW} {matched} WHEN NOT MATCHED THEN {_INSERT}")
+            self.connection.execute(
+                f"MERGE INTO {LEDGER} t USING ledger_rows s ON {_SAME_ROW} {matched} WHEN NOT MATCHED THEN {_INSERT}"
+            )
 
     def remember_recipes(self, recipes: Iterable[Recipe]) -> None:
         """Keeps the recipes' texts by hash, so that a row's recipe can always be read back."""
@@ -81,7 +86,9 @@ class OpsRepo:
     def get(self, keys: Iterable[tuple[str, str]]) -> dict[tuple[str, str], DatasetInjestion]:
         """The rows of the given primary keys; a key without row is left out."""
         listed = list(keys)
-        table = pa.table({"run_id": pa.array([k[0] for k in listed], pa.string()), "file_id": pa.array([k[1] for k in listed], pa.string())})
+        table = pa.table(
+            {"run_id": pa.array([k[0] for k in listed], pa.string()), "file_id": pa.array([k[1] for k in listed], pa.string())}
+        )
         with self._registered("wanted_rows", table):
             rows = self._rows(f"SELECT t.* FROM {LEDGER} t SEMI JOIN wanted_rows s ON {_SAME_ROW}")
         return {row.key: row for row in rows}
@@ -143,6 +150,19 @@ class OpsRepo:
             )
         return {_partition(row): tuple(row["latest"].values()) for row in rows}
 
+    def completed_requests(self, run_ids: Iterable[str]) -> set[str]:
+        """Requests that one of the runs completed: every part answered without error and not refused by silver."""
+        listed = list(run_ids)
+        if not listed:
+            return set()
+        rows = self._dicts(
+            f"""SELECT request_id FROM {LEDGER} WHERE run_id IN (SELECT unnest(?::VARCHAR[])) AND promotion_kind = 'first'
+            GROUP BY run_id, request_id
+            HAVING bool_and(bronze_outcome IN ('stored', 'unchanged', 'empty') AND request_complete AND silver_errors IS NULL)""",
+            [listed],
+        )
+        return {row["request_id"] for row in rows}
+
     def asked(self) -> list[DatasetInjestion]:
         """Rows of requests that got no answer yet: of runs that go on, or that died."""
         return self._rows(f"SELECT * FROM {LEDGER} WHERE bronze_outcome = 'asked' ORDER BY run_id, file_id")
@@ -150,14 +170,18 @@ class OpsRepo:
     def known_filenames(self, filenames: Iterable[str]) -> set[str]:
         """Those of the bronze file names that some row names."""
         with self._registered("wanted_names", pa.table({"name": pa.array(list(filenames), pa.string())})):
-            found = self._dicts(f"SELECT DISTINCT bronze_filename FROM {LEDGER} t SEMI JOIN wanted_names s ON t.bronze_filename = s.name")
+            found = self._dicts(
+                f"SELECT DISTINCT bronze_filename FROM {LEDGER} t SEMI JOIN wanted_names s ON t.bronze_filename = s.name"
+            )
         return {row["bronze_filename"] for row in found}
 
     # --- silver tables --------------------------------------------------------------------------------------------------------
 
     def silver_columns_hash(self, table: str) -> str | None:
         """The shape that a silver table was made with; None when there is no such table."""
-        found = self.connection.execute("SELECT columns_hash FROM ops.silver_tables WHERE silver_tablename = ?", [table]).fetchone()
+        found = self.connection.execute(
+            "SELECT columns_hash FROM ops.silver_tables WHERE silver_tablename = ?", [table]
+        ).fetchone()
         return None if found is None else str(found[0])
 
     def remember_silver_table(self, recipe: Recipe) -> None:

@@ -57,7 +57,9 @@ class OpsService:
         with self.warehouse.reading() as connection:
             return OpsRepo(connection).islands(partitions)
 
-    def next_from_date(self, recipe: Recipe, ticker: str, *, lookback_days: int | None = None, floor: date | None = None) -> date | None:
+    def next_from_date(
+        self, recipe: Recipe, ticker: str, *, lookback_days: int | None = None, floor: date | None = None
+    ) -> date | None:
         """The next from-date of one partition; None for a dataset without watermark."""
         partition = PartitionKey(ticker, recipe.dataset_key)
         return self.next_from_dates({partition: recipe}, lookback_days=lookback_days, floor=floor).get(partition)
@@ -72,7 +74,12 @@ class OpsService:
         except DatabaseMissingError:
             covered = {}
         return {
-            p: next_from_date(covered.get(p, []), r.first_date, lookback_days=r.lookback_days if lookback_days is None else lookback_days, floor=floor)
+            p: next_from_date(
+                covered.get(p, []),
+                r.first_date,
+                lookback_days=r.lookback_days if lookback_days is None else lookback_days,
+                floor=floor,
+            )
             for p, r in dated.items()
             if r.first_date is not None
         }
@@ -99,7 +106,9 @@ class OpsService:
         with self.warehouse.reading() as connection:
             return queries.list_runs(connection, wanted, limit=limit, offset=offset)
 
-    def run_files(self, run_id: str, wanted: queries.RunFilter | None = None, *, limit: int = 100, offset: int = 0) -> list[DatasetInjestion]:
+    def run_files(
+        self, run_id: str, wanted: queries.RunFilter | None = None, *, limit: int = 100, offset: int = 0
+    ) -> list[DatasetInjestion]:
         """A page of the files that a run fetched or promoted."""
         with self.warehouse.reading() as connection:
             return queries.run_files(connection, run_id, wanted, limit=limit, offset=offset)
@@ -108,4 +117,3 @@ class OpsService:
         """A page of partitions and what they cover."""
         with self.warehouse.reading() as connection:
             return queries.coverage(connection, wanted, limit=limit, offset=offset)
-

@@ -108,7 +108,13 @@ def next_from_date(spans: Iterable[Span], first_date: date, *, lookback_days: in
 
 
 def next_windows(
-    spans: Iterable[Span], first_date: date, end: date, *, lookback_days: int = 0, floor: date | None = None, calendar: str = "daily"
+    spans: Iterable[Span],
+    first_date: date,
+    end: date,
+    *,
+    lookback_days: int = 0,
+    floor: date | None = None,
+    calendar: str = "daily",
 ) -> list[Window]:
     """What is left to ask for up to `end`: every hole, then the tail; empty when everything expected is covered.
 
@@ -184,5 +190,3 @@ def due_by_cadence(recipe: Recipe, last_answer: datetime | None, now: datetime, 
     zone = ZoneInfo(recipe.timezone)
     present = today or now.astimezone(zone).date()
     return cadence_period(recipe.cadence, last_answer.astimezone(zone).date()) != cadence_period(recipe.cadence, present)
-
-

@@ -47,7 +47,9 @@ class Catalogue:
             return self.recipes[dataset_key]
         except KeyError:
             known = ", ".join(self.recipes) or "none"
-            raise RecipeError(f"there is no dataset {dataset_key!r}; known datasets: {known}. Add one in <home>/recipes/*.yaml.") from None
+            raise RecipeError(
+                f"there is no dataset {dataset_key!r}; known datasets: {known}. Add one in <home>/recipes/*.yaml."
+            ) from None
 
 
 def load_catalogue(overlay: Path | None = None) -> Catalogue:
@@ -59,28 +61,38 @@ def load_catalogue(overlay: Path | None = None) -> Catalogue:
     Raises:
         RecipeError: naming file, dataset and field.
     """
-    catalogue = Catalogue()
+    catalogue, origin = Catalogue(), dict[str, Path]()
     packaged = sorted(PACKAGED.glob("*.yaml"))
     if not packaged:
         raise RecipeError(f"{PACKAGED}: no recipe file; the installation is incomplete, install the package again.")
     for path in [*packaged, *_overlay_files(overlay)]:
-        _add_file(catalogue, path)
-    tables: dict[str, str] = {}
-    for key, recipe in catalogue.recipes.items():
-        for table in (recipe.table, f"{recipe.table}_history"):
-            if tables.setdefault(table, key) != key or table == "rejected_rows":
-                raise RecipeError(f"datasets {tables[table]} and {key} would share the table silver.{table}; rename one of them.")
+        origin.update(dict.fromkeys(_add_file(catalogue, path), path))
+    _check_tables(catalogue, origin)
     return catalogue
 
 
+def _check_tables(catalogue: Catalogue, origin: dict[str, Path]) -> None:
+    """Every silver table, history and table of the pipeline's own has a name of its own."""
+    owners = {"rejected_rows": "the pipeline's own rejected_rows"}
+    for key, recipe in catalogue.recipes.items():
+        for table in (recipe.table, f"{recipe.table}_history"):
+            owner = owners.setdefault(table, key)
+            if owner != key:
+                raise RecipeError(f"{origin[key]}: dataset {key} would share the table silver.{table} with {owner}; rename one of them.")
+
+
 def _overlay_files(folder: Path | None) -> Iterable[Path]:
-    return sorted([*folder.glob("*.yaml"), *folder.glob("*.yml")]) if folder and folder.is_dir() else []
+    if folder is None or not folder.is_dir():
+        return []
+    # Names that begin with a dot are an editor's or a file manager's leftovers.
+    return sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith("."))
 
 
-def _add_file(catalogue: Catalogue, path: Path) -> None:
+def _add_file(catalogue: Catalogue, path: Path) -> set[str]:
+    """Adds a file's source and recipes; returns its dataset keys."""
     data = load_yaml(path, RecipeError)
     if not data:
-        return  # a file of comments only, as `ops-pipeline init` writes it
+        return set()  # a file of comments only, as `ops-pipeline init` writes it
     if not isinstance(data, dict) or "source" not in data:
         raise RecipeError(f"{path}: expected the keys `source` and `recipes` at the top.")
     unknown = sorted(set(data) - {"source", "recipes"})
@@ -97,13 +109,16 @@ def _add_file(catalogue: Catalogue, path: Path) -> None:
             raise RecipeError(f"{path}: dataset {recipe.dataset_key} is declared twice in this file.")
         seen.add(recipe.dataset_key)
         catalogue.recipes[recipe.dataset_key] = recipe
+    return seen
 
 
 def _source(catalogue: Catalogue, path: Path, data: Any) -> SourceDeclaration:
     if isinstance(data, str):
         if data not in catalogue.sources:
             known = ", ".join(catalogue.sources)
-            raise RecipeError(f"{path}: source {data!r} is not declared; known sources: {known}. Name one, or declare it with `source: {{name: ...}}`.")
+            raise RecipeError(
+                f"{path}: source {data!r} is not declared; known sources: {known}. Name one, or declare it with `source: {{name: ...}}`."
+            )
         return catalogue.sources[data]
     try:
         source = SourceDeclaration.model_validate(data)
@@ -116,7 +131,9 @@ def _source(catalogue: Catalogue, path: Path, data: Any) -> SourceDeclaration:
 def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) -> Recipe:
     if not isinstance(entry, dict):
         raise RecipeError(f"{path}: recipe {position} must be a mapping with at least `dataset`, `columns` and `key`.")
-    name = f"{source.name}.{entry.get('dataset') or f'(recipe {position})'}"
+    name = ".".join(str(p) for p in (source.name, entry.get("dataset") or f"(recipe {position})", entry.get("discriminator")) if p)
+    if "source" in entry:
+        raise RecipeError(f"{path}: dataset {name}, field source: the source stands at the top of the file, for all its recipes.")
     try:
         recipe = Recipe.model_validate({**entry, "source": source.name})
     except ValidationError as e:
@@ -125,12 +142,16 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
         needed, optional = GOLD_PARTS[recipe.gold.object]
         given = set(recipe.gold.columns)
         if needed - given:
-            raise RecipeError(f"{path}: dataset {name}, field gold.columns: {recipe.gold.object} needs {', '.join(sorted(needed - given))}.")
+            raise RecipeError(
+                f"{path}: dataset {name}, field gold.columns: {recipe.gold.object} needs {', '.join(sorted(needed - given))}."
+            )
         if given - needed - optional:
             extra = ", ".join(sorted(given - needed - optional))
             raise RecipeError(f"{path}: dataset {name}, field gold.columns: {recipe.gold.object} does not know {extra}.")
         if (recipe.gold.object == "fact_eod") != recipe.per_ticker:
-            raise RecipeError(f"{path}: dataset {name}, field gold.object: {recipe.gold.object} does not fit per_ticker: {str(recipe.per_ticker).lower()}.")
+            raise RecipeError(
+                f"{path}: dataset {name}, field gold.object: {recipe.gold.object} does not fit per_ticker: {str(recipe.per_ticker).lower()}."
+            )
     return recipe
 
 

@@ -1,6 +1,6 @@
 """What a source and a recipe are: the declarations that the catalogue's YAML files hold.
 
-Belongs here: the models, their own consistency rules, and their hashes. Does not belong here: reading files (`catalogue`), how an answer
+Belongs here: the models, their own consistency rules, and their hashes. Does not belong here: reading files (`loading`), how an answer
 is parsed (`silver`), or which dates are asked (`ops.watermark`).
 """
 
@@ -15,18 +15,29 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 NO_TICKER = "-"
 NO_DISCRIMINATOR = "-"
 
 # Names become table names, folders and partition keys: one alphabet that is safe in all three.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=60)]
+Discriminator = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9]*(-[a-z0-9]+)*|-)$", max_length=60)]
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 
 LINEAGE_COLUMNS = ("bronze_file_id", "run_id", "known_at", "ingested_at")
 HISTORY_COLUMNS = ("merged_at", "recipe_hash", "operation")
 TICKER_COLUMN = "ticker"
+
+
+def _written_out(value: object) -> object:
+    if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+        raise ValueError("write the day as YYYY-MM-DD")
+    return value
+
+
+# pydantic alone reads the text 0 as the first of January 1970: a number of seconds.
+Day = Annotated[date, BeforeValidator(_written_out)]
 
 
 class _Model(BaseModel):
@@ -62,7 +73,14 @@ class ColumnType(StrEnum):
     @property
     def sql(self) -> str:
         """The DuckDB type."""
-        return {"text": "VARCHAR", "integer": "BIGINT", "double": "DOUBLE", "date": "DATE", "timestamp": "TIMESTAMPTZ", "boolean": "BOOLEAN"}[self]
+        return {
+            "text": "VARCHAR",
+            "integer": "BIGINT",
+            "double": "DOUBLE",
+            "date": "DATE",
+            "timestamp": "TIMESTAMPTZ",
+            "boolean": "BOOLEAN",
+        }[self]
 
 
 class Column(_Model):
@@ -70,7 +88,9 @@ class Column(_Model):
 
     name: ColumnName
     type: ColumnType
-    field: str = Field(default="", alias="from", description="the record's key (JSON) or header (CSV); default: the column's name")
+    field: str = Field(
+        default="", alias="from", description="the record's key (JSON) or header (CSV); default: the column's name"
+    )
     required: bool = False
     comment: str = ""
 
@@ -86,6 +106,13 @@ class Unpivot(_Model):
     keep: list[str] = Field(min_length=1, description="headers of the columns that stay, such as the date")
     name_to: str = Field(description="record field that receives the header")
     value_to: str = Field(description="record field that receives the cell")
+
+    @model_validator(mode="after")
+    def _distinct(self) -> Self:
+        fields = [*self.keep, self.name_to, self.value_to]
+        if len(set(fields)) != len(fields):
+            raise ValueError("unpivot: keep, name_to and value_to must all be different fields")
+        return self
 
 
 class AnswerFormat(_Model):
@@ -114,14 +141,14 @@ class Recipe(_Model):
 
     source: Name
     dataset: Name
-    discriminator: Name | Literal["-"] = NO_DISCRIMINATOR
+    discriminator: Discriminator = NO_DISCRIMINATOR
     domain: Name
     description: str = Field(min_length=1)
     url: str = ""
     per_ticker: bool
     mode: RequestMode
-    first_date: date | None = None
-    last_date: date | None = None
+    first_date: Day | None = None
+    last_date: Day | None = None
     lookback_days: int = Field(default=0, ge=0, le=3660)
     cadence: Literal["daily", "weekly", "monthly", "quarterly"] = "daily"
     calendar: Literal["daily", "weekdays"] = "daily"
@@ -144,6 +171,13 @@ class Recipe(_Model):
             raise ValueError(f"{value!r} is not an IANA time zone such as America/New_York") from e
         return value
 
+    @field_validator("settles_at")
+    @classmethod
+    def _local_time(cls, value: time) -> time:
+        if value.tzinfo is not None:
+            raise ValueError("write a local time as HH:MM; its zone is the field timezone")
+        return value
+
     @model_validator(mode="after")
     def _consistent(self) -> Self:
         names = [c.name for c in self.columns]
@@ -152,7 +186,9 @@ class Recipe(_Model):
             raise ValueError(f"columns: {', '.join(repeated)} declared twice")
         reserved = {*LINEAGE_COLUMNS, *HISTORY_COLUMNS, TICKER_COLUMN} & set(names)
         if reserved:
-            raise ValueError(f"columns: {', '.join(sorted(reserved))} are kept for the pipeline's own columns; rename them and use `from`")
+            raise ValueError(
+                f"columns: {', '.join(sorted(reserved))} are kept for the pipeline's own columns; rename them and use `from`"
+            )
         by_name = {c.name: c for c in self.columns}
         for k in self.key:
             if k not in by_name:
@@ -174,7 +210,9 @@ class Recipe(_Model):
             fields = {c.source_field for c in self.columns}
             made = {*self.answer.unpivot.keep, self.answer.unpivot.name_to, self.answer.unpivot.value_to}
             if not fields <= made:
-                raise ValueError(f"columns: {', '.join(sorted(fields - made))} are not among the fields that unpivot makes ({', '.join(sorted(made))})")
+                raise ValueError(
+                    f"columns: {', '.join(sorted(fields - made))} are not among the fields that unpivot makes ({', '.join(sorted(made))})"
+                )
         if self.gold:
             for part, column_name in self.gold.columns.items():
                 if column_name not in by_name:
@@ -250,7 +288,7 @@ class SourceDeclaration(_Model):
     url: str = ""
     client: Literal["sample"]
     concurrency: int = Field(default=8, ge=1, le=256)
-    floor: date | None = Field(default=None, description="earliest date that the plan answers for")
+    floor: Day | None = Field(default=None, description="earliest date that the plan answers for")
 
 
 ONE_DAY = timedelta(days=1)

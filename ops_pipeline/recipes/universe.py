@@ -1,25 +1,21 @@
 """The universe: which tickers are wanted of which dataset.
 
-Belongs here: reading, checking and editing the universe file. Does not belong here: what a dataset is (`models`) or what is due (`ops`).
+Belongs here: reading and checking the universe file, and which change is allowed. Does not belong here: how its text is edited (`editing`),
+what a dataset is (`models`) or what is due (`ops`).
 """
 
 from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
-from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
-from ruamel.yaml.error import YAMLError
-from ruamel.yaml.scalarstring import DoubleQuotedScalarString
-
 from ops_pipeline.errors import UniverseError
 from ops_pipeline.files import write_atomically
+from ops_pipeline.recipes.editing import edited
 from ops_pipeline.recipes.models import NO_TICKER
-from ops_pipeline.recipes.yaml import load_yaml
+from ops_pipeline.recipes.yaml import load_yaml, parse_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -105,7 +101,10 @@ def load_universe(path: Path, catalogue: Catalogue) -> Universe:
     Raises:
         UniverseError: naming file, dataset and ticker.
     """
-    origin = path if path.exists() else PACKAGED
+    try:
+        origin = path if path.exists() else PACKAGED
+    except OSError as e:
+        raise UniverseError(f"{path}: cannot be read ({e.strerror}). Make its folder readable.") from e
     data = load_yaml(origin, UniverseError)
     if not isinstance(data, dict) or set(data) != {"datasets"} or not isinstance(data["datasets"], dict):
         raise UniverseError(f"{origin}: expected one key `datasets` that maps dataset keys to lists of tickers.")
@@ -153,23 +152,14 @@ def add_tickers(path: Path, catalogue: Catalogue, tickers: Iterable[str], datase
             raise UniverseError(f"dataset {dataset} is asked for as a whole, it takes no tickers.")
     if not targets:
         raise UniverseError(f"{universe.path}: no dataset with tickers is wanted yet; name one with --dataset.")
-    document = _document(universe)
-    added: dict[str, list[str]] = {}
-    for dataset in targets:
-        present = universe.wanted.get(dataset, ())
-        new = [t for t in dict.fromkeys(wanted) if t not in present]
-        if document["datasets"].get(dataset) is None and catalogue.recipes[dataset].per_ticker:
-            document["datasets"][dataset] = CommentedSeq()
-        elif dataset not in document["datasets"]:
-            document["datasets"][dataset] = None
-        if new:
-            document["datasets"][dataset].extend(_scalar(t) for t in new)
-            added[dataset] = new
-    _write(path, document)
-    return added
+    added = {d: [t for t in dict.fromkeys(wanted) if t not in universe.wanted.get(d, ())] for d in targets}
+    _edit(universe, path, added, {})
+    return {d: new for d, new in added.items() if new}
 
 
-def remove_tickers(path: Path, catalogue: Catalogue, tickers: Iterable[str], datasets: Iterable[str] = ()) -> dict[str, list[str]]:
+def remove_tickers(
+    path: Path, catalogue: Catalogue, tickers: Iterable[str], datasets: Iterable[str] = ()
+) -> dict[str, list[str]]:
     """Removes tickers from the given datasets, or from all; what is stored of them stays.
 
     Returns:
@@ -180,51 +170,47 @@ def remove_tickers(path: Path, catalogue: Catalogue, tickers: Iterable[str], dat
     """
     gone = list(dict.fromkeys(tickers))
     universe = load_universe(path, catalogue)
-    document = _document(universe)
-    targets = list(datasets) or list(universe.wanted)
+    targets = list(dict.fromkeys(datasets)) or list(universe.wanted)
     for dataset in targets:
         if dataset not in universe.wanted:
-            raise UniverseError(f"{universe.path}: dataset {dataset!r} is not wanted; it lists {', '.join(universe.wanted) or 'none'}.")
-    removed: dict[str, list[str]] = {}
-    # Positions come from the strict reading: the editing one sees a number in an unquoted 0700.
-    as_text = load_yaml(universe.path, UniverseError)["datasets"]
-    for dataset in targets:
-        for index, ticker in reversed(list(enumerate(as_text[dataset] or []))):
-            if ticker in gone:
-                del document["datasets"][dataset][index]
-                removed.setdefault(dataset, []).append(ticker)
+            raise UniverseError(
+                f"{universe.path}: dataset {dataset!r} is not wanted; it lists {', '.join(universe.wanted) or 'none'}."
+            )
+    removed = {d: [t for t in gone if t in universe.wanted[d] and t != NO_TICKER] for d in targets}
     missing = [t for t in gone if not any(t in r for r in removed.values())]
     if missing:
         raise UniverseError(f"{universe.path}: {', '.join(missing)} not found in {', '.join(targets)}; nothing was changed.")
-    _write(path, document)
-    return {d: [t for t in gone if t in r] for d, r in removed.items()}
+    removed = {d: r for d, r in removed.items() if r}
+    _edit(universe, path, {}, removed)
+    return removed
 
 
-def _scalar(ticker: str) -> str:
-    """Quoted where a YAML reader of another kind would see a number or a boolean."""
-    return ticker if ticker.isascii() and ticker.isalpha() and len(ticker) > 3 else DoubleQuotedScalarString(ticker)
+def _edit(universe: Universe, path: Path, add: dict[str, list[str]], remove: dict[str, list[str]]) -> None:
+    """Writes the universe's file to the path with these tickers added and removed.
 
-
-def _round_trip() -> YAML:
-    yaml = YAML(typ="rt")
-    yaml.preserve_quotes = True
-    yaml.width = 4096
-    yaml.indent(mapping=2, sequence=4, offset=2)
-    return yaml
-
-
-def _document(universe: Universe) -> CommentedMap:
+    Raises:
+        UniverseError: when the file's layout does not allow it; it is then as it was.
+    """
+    raw = universe.path.read_bytes().decode("utf-8-sig")
+    before = raw.replace("\r\n", "\n")
+    expected = parse_yaml(before, universe.path, UniverseError)["datasets"]
+    for dataset, new in add.items():
+        if new or dataset not in expected:
+            expected[dataset] = [*expected.get(dataset, []), *new]
+    for dataset, gone in remove.items():
+        expected[dataset] = [t for t in expected[dataset] if t not in gone]
+    after = edited(before, add, remove)
+    if after == before:
+        return
     try:
-        document = _round_trip().load(universe.path.read_text(encoding="utf-8-sig"))
-    except YAMLError as e:
-        raise UniverseError(f"{universe.path}: cannot be edited in place: {e}") from e
-    return document  # type: ignore[no-any-return]
-
-
-def _write(path: Path, document: CommentedMap) -> None:
-    out = StringIO()
-    _round_trip().dump(document, out)
+        understood = parse_yaml(after, universe.path, UniverseError) == {"datasets": expected}
+    except UniverseError:
+        understood = False
+    if not understood:
+        raise UniverseError(f"{universe.path}: its lists are written in a way that cannot be edited in place; edit it by hand.")
     try:
-        write_atomically(path, out.getvalue().encode())
+        write_atomically(path, (after.replace("\n", "\r\n") if "\r\n" in raw else after).encode())
     except OSError as e:
-        raise UniverseError(f"{path}: cannot be written ({e.strerror or e}). Check the folder's permissions and free space.") from e
+        raise UniverseError(
+            f"{path}: cannot be written ({e.strerror or e}). Check the folder's permissions and free space."
+        ) from e

@@ -44,6 +44,15 @@ def load_yaml(path: Path, error: type[UserError]) -> Any:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as e:
         raise error(f"{path}: cannot be read ({e}). Make it a readable UTF-8 text file.") from e
+    return parse_yaml(text, path, error)
+
+
+def parse_yaml(text: str, path: Path, error: type[UserError]) -> Any:
+    """The data of a file's text.
+
+    Raises:
+        error: when it is not valid YAML; the text names file and line.
+    """
     try:
         return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a BaseLoader: it builds strings, lists and dictionaries only
     except yaml.YAMLError as e:

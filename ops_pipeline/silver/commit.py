@@ -115,7 +115,10 @@ class _Commit:
         for number, row in enumerate(self.staged.files):
             if row.key in fresh:
                 numbers[row.partition].append(number)
-        pending = {p: [fresh[self.staged.files[n].key] for n in ns if fresh[self.staged.files[n].key].bronze_can_promote] for p, ns in numbers.items()}
+        pending = {
+            p: [fresh[self.staged.files[n].key] for n in ns if fresh[self.staged.files[n].key].bronze_can_promote]
+            for p, ns in numbers.items()
+        }
         pending = {p: rows for p, rows in pending.items() if rows}
         latest = self.repo.latest_promoted(pending)
         result: dict[int, DatasetInjestion] = {}
@@ -138,9 +141,15 @@ class _Commit:
             return  # merging will be refused; nothing may move before
         where, here = ("true", []) if partition.ticker == NO_TICKER else (f"{TICKER_COLUMN} = ?", [partition.ticker])
         later = f"{where} AND (known_at, run_id, bronze_file_id) >= (?, ?, ?)"
-        keys, same = ", ".join(self.keys), " AND ".join(f"t.{k} = u.{k}" for k in self.keys)
+        keys, same = (
+            ", ".join(self.keys),
+            " AND ".join(f"t.{k} = u.{k}" for k in self.keys),
+        )
         own = ", ".join(self.own)
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE undone AS SELECT DISTINCT {keys} FROM {self.history} WHERE {later}", [*here, *first])
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE undone AS SELECT DISTINCT {keys} FROM {self.history} WHERE {later}",
+            [*here, *first],
+        )
         self.connection.execute(f"DELETE FROM {self.target} t WHERE EXISTS (SELECT 1 FROM undone u WHERE {same})")
         self.connection.execute(f"DELETE FROM {self.history} WHERE {later}", [*here, *first])
         self.connection.execute(
@@ -161,7 +170,11 @@ class _Commit:
             if refusal:
                 row.silver_failed(refusal)
             else:
-                counts[number] = RowCounts(failed=profile.failed, superseded=profile.superseded, out_of_window=profile.out_of_window)
+                counts[number] = RowCounts(
+                    failed=profile.failed,
+                    superseded=profile.superseded,
+                    out_of_window=profile.out_of_window,
+                )
         self._register_files({n: rows[n] for n in counts})
         try:
             for members in self._rounds({n: rows[n] for n in counts}):
@@ -192,7 +205,10 @@ class _Commit:
                     "file_no": pa.array(list(rows), pa.int32()),
                     "bronze_file_id": pa.array([r.file_id for r in rows.values()], pa.string()),
                     "run_id": pa.array([r.origin[0] for r in rows.values()], pa.string()),
-                    "known_at": pa.array([r.bronze_injest_end_time for r in rows.values()], pa.timestamp("us", tz="UTC")),
+                    "known_at": pa.array(
+                        [r.bronze_injest_end_time for r in rows.values()],
+                        pa.timestamp("us", tz="UTC"),
+                    ),
                 }
             ),
         )
@@ -205,7 +221,10 @@ class _Commit:
         for number in sorted(rows, key=lambda n: rows[n].order):
             profile = self.staged.profiles[number]
             earlier = placed[rows[number].partition]
-            place = max((r + 1 for r, other in earlier if not dated or _overlap(profile, other)), default=0)
+            place = max(
+                (r + 1 for r, other in earlier if not dated or _overlap(profile, other)),
+                default=0,
+            )
             earlier.append((place, profile))
             rounds[place].append(number)
         return [rounds[r] for r in sorted(rounds)]
@@ -218,8 +237,15 @@ class _Commit:
         if good.num_rows == 0:
             return
         self.connection.register("staged_rows", good)
-        own, same = ", ".join(self.own), " AND ".join(f"t.{k} = s.{k}" for k in self.keys)
-        differs = f"({', '.join(f's.{v}' for v in self.values)}) IS DISTINCT FROM ({', '.join(f't.{v}' for v in self.values)})" if self.values else "false"
+        own, same = (
+            ", ".join(self.own),
+            " AND ".join(f"t.{k} = s.{k}" for k in self.keys),
+        )
+        differs = (
+            f"({', '.join(f's.{v}' for v in self.values)}) IS DISTINCT FROM ({', '.join(f't.{v}' for v in self.values)})"
+            if self.values
+            else "false"
+        )
         lineage = "bronze_file_id, run_id, known_at"
         self.connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE acts AS
@@ -229,12 +255,19 @@ class _Commit:
         )
         self.connection.unregister("staged_rows")
         changed = 0
-        for number, act, count in self.connection.execute("SELECT file_no, act, count(*) FROM acts GROUP BY file_no, act").fetchall():
-            setattr(counts[number], {"C": "created", "U": "updated", "N": "unchanged"}[act], count)
+        for number, act, count in self.connection.execute(
+            "SELECT file_no, act, count(*) FROM acts GROUP BY file_no, act"
+        ).fetchall():
+            setattr(
+                counts[number],
+                {"C": "created", "U": "updated", "N": "unchanged"}[act],
+                count,
+            )
             changed += count if act == "U" else 0
         now = [self.now]
         self.connection.execute(
-            f"INSERT INTO {self.target} ({own}, {lineage}, ingested_at) SELECT {own}, {lineage}, ?::TIMESTAMPTZ FROM acts WHERE act = 'C'", now
+            f"INSERT INTO {self.target} ({own}, {lineage}, ingested_at) SELECT {own}, {lineage}, ?::TIMESTAMPTZ FROM acts WHERE act = 'C'",
+            now,
         )
         if changed:
             written = [*self.values, "bronze_file_id", "run_id", "known_at"]
@@ -262,7 +295,12 @@ class _Commit:
     def _store_rejects(self, rows: dict[int, DatasetInjestion], merged: dict[int, DatasetInjestion]) -> None:
         """Replaces the refused records of these files: merging a file again must not double them. A file that failed whole has none."""
         listed = [rows[n] for n in rows]
-        mine = pa.table({"run_id": pa.array([r.origin[0] for r in listed], pa.string()), "file_id": pa.array([r.file_id for r in listed], pa.string())})
+        mine = pa.table(
+            {
+                "run_id": pa.array([r.origin[0] for r in listed], pa.string()),
+                "file_id": pa.array([r.file_id for r in listed], pa.string()),
+            }
+        )
         self.connection.register("merged_files", mine)
         self.connection.execute(
             "DELETE FROM silver.rejected_rows t WHERE EXISTS (SELECT 1 FROM merged_files m WHERE t.run_id = m.run_id AND t.bronze_file_id = m.file_id)"

@@ -47,7 +47,12 @@ class Reader(Protocol):
         """Groups of files that one fast query reads, with that query; may raise UnreadableError for a group of one file."""
         ...
 
-    def positioned(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> str:
+    def positioned(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        recipe: Recipe,
+        answer: StoredAnswer,
+    ) -> str:
         """A query for one file with row_position, raw_text and line_error as well."""
         ...
 
@@ -93,11 +98,23 @@ class JsonReader:
     def relations(self, recipe: Recipe, answers: Sequence[StoredAnswer]) -> Iterator[tuple[list[StoredAnswer], str]]:
         """All files in one query: extracting a list of paths is faster than reading typed columns, and keeps the record's text at hand."""
         if answers:
-            yield list(answers), f"SELECT file_no, {self._columns(recipe)} FROM ({self._records(recipe, answers)})"
+            yield (
+                list(answers),
+                f"SELECT file_no, {self._columns(recipe)} FROM ({self._records(recipe, answers)})",
+            )
 
-    def positioned(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> str:
+    def positioned(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        recipe: Recipe,
+        answer: StoredAnswer,
+    ) -> str:
         """The same with the record's own text; the number of a record is its place in the array."""
-        records = self._records(recipe, [answer], ", json::VARCHAR AS raw_text, row_number() OVER () AS row_position")
+        records = self._records(
+            recipe,
+            [answer],
+            ", json::VARCHAR AS raw_text, row_number() OVER () AS row_position",
+        )
         return f"SELECT file_no, {self._columns(recipe)}, row_position, raw_text, NULL::VARCHAR AS line_error FROM ({records})"
 
     @staticmethod
@@ -130,13 +147,24 @@ class CsvReader:
             )
             yield members, self._shape(recipe, header, names, scan, "")
 
-    def positioned(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> str:
+    def positioned(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        recipe: Recipe,
+        answer: StoredAnswer,
+    ) -> str:
         """Read by Python's csv module: slower, and able to say which line is broken, how, and what it holds."""
         header, records = self._read(recipe, body_of(answer.path))
         names = [f"c{i}" for i in range(len(header))]
         table = pa.table(
             {
-                **{n: pa.array([(r[2][i] or None) if r[3] is None else None for r in records], pa.string()) for i, n in enumerate(names)},
+                **{
+                    n: pa.array(
+                        [(r[2][i] or None) if r[3] is None else None for r in records],
+                        pa.string(),
+                    )
+                    for i, n in enumerate(names)
+                },
                 "row_position": pa.array([r[0] for r in records], pa.int64()),
                 "raw_text": pa.array([r[1] for r in records], pa.string()),
                 "line_error": pa.array([r[3] for r in records], pa.string()),
@@ -147,22 +175,38 @@ class CsvReader:
         return self._shape(recipe, header, names, scan, ", row_position, raw_text, line_error")
 
     @staticmethod
-    def _shape(recipe: Recipe, header: Sequence[str], names: Sequence[str], scan: str, more: str) -> str:
+    def _shape(
+        recipe: Recipe,
+        header: Sequence[str],
+        names: Sequence[str],
+        scan: str,
+        more: str,
+    ) -> str:
         """Columns by header, or pairs of an unpivoted table."""
         by_header = dict(zip(header, names, strict=True))
         if not recipe.answer.unpivot:
-            columns = ", ".join(f"{present_sql(recipe, by_header[c.source_field]) if c.source_field in by_header else 'NULL'} AS r{i}" for i, c in enumerate(recipe.columns))
+            columns = ", ".join(
+                f"{present_sql(recipe, by_header[c.source_field]) if c.source_field in by_header else 'NULL'} AS r{i}"
+                for i, c in enumerate(recipe.columns)
+            )
             return f"SELECT file_no, {columns}{more} FROM ({scan})"
         unpivot = recipe.answer.unpivot
         series = [h for h in header if h and h not in unpivot.keep]
-        fields = {k: by_header[k] for k in unpivot.keep} | {unpivot.name_to: "series", unpivot.value_to: "cell"}
+        fields = {k: by_header[k] for k in unpivot.keep} | {
+            unpivot.name_to: "series",
+            unpivot.value_to: "cell",
+        }
         columns = ", ".join(f"{fields[c.source_field]} AS r{i}" for i, c in enumerate(recipe.columns))
         pairs = "unnest([" + ", ".join(f"{{'series': {literal(h)}, 'cell': {by_header[h]}}}" for h in series) + "]) AS pair"
         broken = " OR line_error IS NOT NULL" if more else ""
         # A line that cannot be read is one refused record, not one a series.
         unique = " QUALIFY line_error IS NULL OR row_number() OVER (PARTITION BY row_position) = 1" if more else ""
         keep = ", ".join(by_header[k] for k in unpivot.keep)
-        missing = f"cell NOT IN ({', '.join(literal(m) for m in recipe.answer.missing)}) OR cell IS NULL" if recipe.answer.missing else "true"
+        missing = (
+            f"cell NOT IN ({', '.join(literal(m) for m in recipe.answer.missing)}) OR cell IS NULL"
+            if recipe.answer.missing
+            else "true"
+        )
         inner = f"SELECT file_no, {keep}, {pairs}{more} FROM ({scan})"
         return (
             f"SELECT file_no, {columns}{more} FROM (SELECT * EXCLUDE (pair), pair.series AS series, pair.cell AS cell FROM ({inner}))"
@@ -194,7 +238,9 @@ class CsvReader:
         needed = unpivot.keep if unpivot else [c.source_field for c in recipe.columns if c.required]
         absent = [n for n in needed if n not in names]
         if absent:
-            raise UnreadableError(f"the header lacks the required column {absent[0]!r}; it holds {', '.join(n for n in names if n)[:200]}")
+            raise UnreadableError(
+                f"the header lacks the required column {absent[0]!r}; it holds {', '.join(n for n in names if n)[:200]}"
+            )
         if unpivot and not [n for n in names if n and n not in unpivot.keep]:
             raise UnreadableError("the header names no series to unpivot")
         return names
@@ -213,7 +259,10 @@ class CsvReader:
         begin = 0
         try:
             for number, cells in enumerate(reader):
-                raw, begin = "".join(lines[begin : reader.line_num]).rstrip("\r\n"), reader.line_num
+                raw, begin = (
+                    "".join(lines[begin : reader.line_num]).rstrip("\r\n"),
+                    reader.line_num,
+                )
                 if number == 0 or not cells:
                     continue
                 broken = None if len(cells) == len(header) else f"the line has {len(cells)} cells, the header {len(header)}"

@@ -17,7 +17,13 @@ import duckdb
 import pyarrow as pa
 
 
-from ops_pipeline.silver.readers import READERS, StoredAnswer, UnreadableError, body_of, file_named_in
+from ops_pipeline.silver.readers import (
+    READERS,
+    StoredAnswer,
+    UnreadableError,
+    body_of,
+    file_named_in,
+)
 from ops_pipeline.silver.typing_sql import identifier, typed_sql
 
 if TYPE_CHECKING:
@@ -32,7 +38,12 @@ if TYPE_CHECKING:
 _SUSPICIOUSLY_SHORT = 64
 
 # What DuckDB raises about a file's content; anything else it raises is a mistake of ours and must not be blamed on the vendor.
-_CONTENT_ERRORS = (duckdb.InvalidInputException, duckdb.IOException, duckdb.ConversionException, duckdb.OutOfRangeException)
+_CONTENT_ERRORS = (
+    duckdb.InvalidInputException,
+    duckdb.IOException,
+    duckdb.ConversionException,
+    duckdb.OutOfRangeException,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,10 +92,21 @@ class Staged:
     rejects: pa.Table = field(default_factory=lambda: REJECTS_SCHEMA.empty_table())
 
 
-REJECTS_SCHEMA = pa.schema([("file_no", pa.int32()), ("row_position", pa.int64()), ("raw_text", pa.string()), ("reason", pa.string())])
+REJECTS_SCHEMA = pa.schema(
+    [
+        ("file_no", pa.int32()),
+        ("row_position", pa.int64()),
+        ("raw_text", pa.string()),
+        ("reason", pa.string()),
+    ]
+)
 
 
-def stage(recipe: Recipe, files: Sequence[DatasetInjestion], path_of: dict[tuple[str, str], Path]) -> Staged:
+def stage(
+    recipe: Recipe,
+    files: Sequence[DatasetInjestion],
+    path_of: dict[tuple[str, str], Path],
+) -> Staged:
     """Reads and types the files.
 
     Args:
@@ -106,7 +128,13 @@ def stage(recipe: Recipe, files: Sequence[DatasetInjestion], path_of: dict[tuple
 class _Staging:
     """One batch on one in-memory connection."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, files: Sequence[DatasetInjestion], path_of: dict[tuple[str, str], Path]) -> None:
+    def __init__(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        recipe: Recipe,
+        files: Sequence[DatasetInjestion],
+        path_of: dict[tuple[str, str], Path],
+    ) -> None:
         self.connection, self.recipe, self.files = connection, recipe, list(files)
         self.reader = READERS[recipe.answer.format]
         self.answers = [StoredAnswer(i, path_of[f.key]) for i, f in enumerate(self.files)]
@@ -179,7 +207,11 @@ class _Staging:
     def _read_slowly(self, answer: StoredAnswer) -> None:
         """One file with positions; when that fails too, the answer is not what the recipe says."""
         try:
-            query = typed_sql(self.recipe, self.reader.positioned(self.connection, self.recipe, answer), positioned=True)
+            query = typed_sql(
+                self.recipe,
+                self.reader.positioned(self.connection, self.recipe, answer),
+                positioned=True,
+            )
             self.connection.execute(f"INSERT INTO positioned SELECT * FROM ({query})")
         except UnreadableError as e:
             self.unreadable[answer.number] = str(e)
@@ -206,10 +238,14 @@ class _Staging:
             UNION ALL SELECT {own} FROM (SELECT * FROM positioned WHERE verdict = 'G'
                 QUALIFY row_number() OVER (PARTITION BY {self.keys} ORDER BY row_position DESC) = 1)"""
         )
-        kept = dict(self.connection.execute("SELECT file_no, count(*) FROM typed WHERE verdict = 'G' GROUP BY file_no").fetchall())
+        kept = dict(
+            self.connection.execute("SELECT file_no, count(*) FROM typed WHERE verdict = 'G' GROUP BY file_no").fetchall()
+        )
         self.superseded = {number: count - kept.get(number, 0) for number, count in good if count > kept.get(number, 0)}
         self.first_reasons = dict(
-            self.connection.execute("SELECT file_no, arg_min(reason, row_position) FROM positioned WHERE verdict = 'F' GROUP BY file_no").fetchall()
+            self.connection.execute(
+                "SELECT file_no, arg_min(reason, row_position) FROM positioned WHERE verdict = 'F' GROUP BY file_no"
+            ).fetchall()
         )
 
     def _result(self) -> Staged:
@@ -226,7 +262,19 @@ class _Staging:
                 continue
             rows, good, failed, outside, first, last = by_number.get(number, (0, 0, 0, 0, None, None))
             twice = self.superseded.get(number, 0)
-            profiles.append(FileProfile(rows + twice, good, failed, outside, twice, first, last, None, self.first_reasons.get(number)))
+            profiles.append(
+                FileProfile(
+                    rows + twice,
+                    good,
+                    failed,
+                    outside,
+                    twice,
+                    first,
+                    last,
+                    None,
+                    self.first_reasons.get(number),
+                )
+            )
         columns = ", ".join(["file_no", *(identifier(n) for n, _ in self.recipe.silver_columns)])
         good_rows = self.connection.execute(f"SELECT {columns} FROM typed WHERE verdict = 'G'").to_arrow_table()
         rejects = self.connection.execute(
@@ -239,5 +287,3 @@ def _plain(message: str, path: Path) -> str:
     """DuckDB's message without the machine's path and without its advice, which is for writers of SQL."""
     first = message.split("\n")[0].replace(f' in file "{path}"', "").replace(str(path), "")
     return "the answer cannot be read: " + " ".join(first.split())
-
-

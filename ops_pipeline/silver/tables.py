@@ -17,9 +17,17 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.models import Recipe
 
 LINEAGE = (
-    ("bronze_file_id", "VARCHAR", "file that last changed this row: file_id in ops.file_ingestions"),
+    (
+        "bronze_file_id",
+        "VARCHAR",
+        "file that last changed this row: file_id in ops.file_ingestions",
+    ),
     ("run_id", "VARCHAR", "run that fetched that file: run_id in ops.file_ingestions"),
-    ("known_at", "TIMESTAMPTZ", "when that file was stored: since then we knew these values"),
+    (
+        "known_at",
+        "TIMESTAMPTZ",
+        "when that file was stored: since then we knew these values",
+    ),
 )
 _ROW_ONLY = (("ingested_at", "TIMESTAMPTZ", "when this row was merged"),)
 _HISTORY_ONLY = (
@@ -55,11 +63,17 @@ def _create(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
     own = [(name, sql_type, comments.get(name, "")) for name, sql_type in recipe.silver_columns]
     for table, more, about in (
         (recipe.silver_table, (*LINEAGE, *_ROW_ONLY), recipe.description),
-        (recipe.history_table, (*LINEAGE, *_HISTORY_ONLY), f"Every change of {recipe.silver_table}, in the order in which its files apply."),
+        (
+            recipe.history_table,
+            (*LINEAGE, *_HISTORY_ONLY),
+            f"Every change of {recipe.silver_table}, in the order in which its files apply.",
+        ),
     ):
         columns = [*own, *more]
         required = {c.name for c in recipe.columns if c.required} | set(recipe.silver_key) | {name for name, _, _ in more}
-        ddl = ", ".join(f"{identifier(n)} {t}{' NOT NULL' if n in required and table == recipe.silver_table else ''}" for n, t, _ in columns)
+        ddl = ", ".join(
+            f"{identifier(n)} {t}{' NOT NULL' if n in required and table == recipe.silver_table else ''}" for n, t, _ in columns
+        )
         connection.execute(f"CREATE TABLE IF NOT EXISTS {table} ({ddl})")
         connection.execute(f"COMMENT ON TABLE {table} IS {literal(about)}")
         for name, _, comment in columns:

@@ -81,7 +81,9 @@ def typed_sql(recipe: Recipe, source: str, *, positioned: bool) -> str:
     raws = {c.name: f"r{i}" for i, c in enumerate(recipe.columns)}
     values = ", ".join(f"{value_sql(c, raws[c.name])} AS {identifier(c.name)}" for c in recipe.columns)
     bad = " OR ".join(bad_sql(c, raws[c.name]) for c in recipe.columns)
-    reason = "CASE " + " ".join(f"WHEN {bad_sql(c, raws[c.name])} THEN {reason_sql(c, raws[c.name])}" for c in recipe.columns) + " END"
+    reason = (
+        "CASE " + " ".join(f"WHEN {bad_sql(c, raws[c.name])} THEN {reason_sql(c, raws[c.name])}" for c in recipe.columns) + " END"
+    )
     outside = "false"
     if recipe.date_column:
         day = identifier(recipe.date_column)

@@ -125,7 +125,7 @@ class Warehouse:
         """Open the database for the length of the block: alone if it may write, beside other readers if not.
 
         A block inside another one of the same thread shares its connection, whatever its own arguments. Results have to be read
-        inside the block. A `cursor()` of the connection starts in an empty database: it needs `USE warehouse`.
+        inside the block. A `cursor()` of the connection starts in no database: it needs `USE warehouse`.
 
         Args:
             read_only: Whether nothing will be written.

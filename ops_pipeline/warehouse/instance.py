@@ -87,7 +87,8 @@ class Instance:
             self._connections += 1
             connection = root.cursor()
             try:
-                connection.execute(f"USE {CATALOG}")
+                # Without the in-memory database, a cursor that writes before its own USE fails: no write is lost.
+                connection.execute(f"USE {CATALOG}; DETACH DATABASE IF EXISTS memory")
             except BaseException:
                 self.detach(connection)
                 raise

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
+import duckdb
 import pytest
 
 from ops_pipeline.errors import DatabaseError, DatabaseMissingError
@@ -57,7 +59,7 @@ def test_a_folder_that_cannot_be_made_or_written_is_a_sentence(tmp_path: Path) -
         Warehouse(tmp_path / "file" / "ops.duckdb").connection(),
     ):
         pass
-    with pytest.raises(DatabaseError, match="lock file .* cannot be opened"), Warehouse(Path("/proc/ops.duckdb")).connection():
+    with pytest.raises(DatabaseError, match=r"lock file .* cannot be opened"), Warehouse(Path("/proc/ops.duckdb")).connection():
         pass
 
 
@@ -106,14 +108,15 @@ def test_a_damaged_log_is_a_sentence(database: Path) -> None:
 def small_disk(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "disk"
     folder.mkdir()
-    mounted = (
-        os.geteuid() == 0
-        and subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", folder], check=False).returncode == 0
-    )
-    if not mounted:
-        pytest.skip("only root may mount a small disk")
+    mount, umount = shutil.which("mount"), shutil.which("umount")
+    if mount is None or umount is None or os.geteuid() != 0:
+        pytest.skip("only root can mount a small disk")
+    command = [mount, "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(folder)]
+    mounted = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed command
+    if mounted.returncode != 0:
+        pytest.skip(f"a small disk cannot be mounted here: {mounted.stderr.strip()}")
     yield folder
-    subprocess.run(["umount", folder], check=True)
+    subprocess.run([umount, str(folder)], check=True)  # noqa: S603 - fixed command
 
 
 def fill(path: Path) -> None:
@@ -128,7 +131,7 @@ def fill(path: Path) -> None:
 def test_a_full_disk_is_a_sentence_and_what_was_committed_stays(small_disk: Path) -> None:
     database = small_disk / "ops.duckdb"
     fill(small_disk / "fill")
-    with pytest.raises(DatabaseError, match="disk .* is full"), Warehouse(database).connection():
+    with pytest.raises(DatabaseError, match=r"disk .* is full"), Warehouse(database).connection():
         pass
     assert not database.exists()
     assert not Path(f"{database}.new").exists()
@@ -136,7 +139,7 @@ def test_a_full_disk_is_a_sentence_and_what_was_committed_stays(small_disk: Path
     warehouse = Warehouse(database)
     with warehouse.transaction() as connection:
         connection.execute("CREATE TABLE facts AS SELECT 1 AS i")
-    with pytest.raises(DatabaseError, match="disk .* is full"):  # noqa: PT012 - which part meets the end of the disk is open
+    with pytest.raises(DatabaseError, match=r"disk .* is full"):  # noqa: PT012 - which part meets the end of the disk is open
         while True:
             with warehouse.transaction() as connection:
                 connection.execute("INSERT INTO facts SELECT hash(i) % 1000000 FROM range(5000) r(i)")
@@ -147,8 +150,6 @@ def test_a_full_disk_is_a_sentence_and_what_was_committed_stays(small_disk: Path
 
 
 def test_something_else_in_this_process_has_the_file(database: Path) -> None:
-    import duckdb
-
     other = duckdb.connect(str(database))
     with pytest.raises(WarehouseUsageError, match="already open in this process"), Warehouse(database).connection():
         pass

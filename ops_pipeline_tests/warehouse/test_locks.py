@@ -100,6 +100,19 @@ def test_a_waiting_writer_is_in_before_a_later_reader(database: Path, start: Sta
     assert late.hear() == "1"
 
 
+def test_an_interrupt_ends_the_wait_and_leaves_no_lock(database: Path, start: StartWorker) -> None:
+    holder = start("hold", database, "write")
+    assert holder.hear() == "open"
+    waiting = start("add", database)
+    assert waiting.hear() == "waits"
+    waiting.process.send_signal(signal.SIGINT)
+    assert waiting.end() != 0
+    late = start("count", database)
+    assert late.hear() == "waits"
+    holder.tell()
+    assert late.hear() == "0"
+
+
 def test_a_forked_child_that_leaves_the_block_does_not_unlock_the_parent(database: Path, start: StartWorker) -> None:
     parent = start("fork_and_leave", database)
     assert parent.hear() == "0"

@@ -1,0 +1,54 @@
+"""The list of commands.
+
+Belongs here: which commands there are and in which order help lists them. Does not belong here: what they do.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from ops_pipeline import __version__
+from ops_pipeline.cli import database, datasets, home_folder, ledger, planning, run, universe
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"ops-pipeline {__version__}")
+        raise typer.Exit
+
+
+app = typer.Typer(
+    name="ops-pipeline",
+    no_args_is_help=True,
+    # A fault of the program shows Python's own traceback, without the values of variables: these may hold secrets.
+    pretty_exceptions_enable=False,
+    epilog="Example: ops-pipeline run --today 2013-03-01",
+)
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Market data from vendors to analytics, with one ledger row for every file.
+
+    Settings are environment variables OPS_PIPELINE_*; `ops-pipeline init DIR` writes a folder that lists them.
+
+    Exit status: 0 all well, 1 some key failed, 2 you must change something.
+    """
+
+
+app.command("run", epilog=run.EXAMPLE)(run.run)
+app.command("due", epilog=planning.DUE_EXAMPLE)(planning.due)
+app.command("runs", epilog=ledger.RUNS_EXAMPLE)(ledger.runs)
+app.command("show", epilog=ledger.SHOW_EXAMPLE)(ledger.show)
+app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE)(ledger.coverage)
+app.command("sql", epilog=database.SQL_EXAMPLE)(database.sql)
+app.add_typer(universe.app, name="universe")
+app.add_typer(datasets.app, name="datasets")
+app.command("migrate", epilog=database.MIGRATE_EXAMPLE)(database.migrate)
+app.command("init", epilog=home_folder.EXAMPLE)(home_folder.init)

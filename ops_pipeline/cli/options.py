@@ -1,0 +1,83 @@
+"""Options that several commands share.
+
+Belongs here: how an option is named, explained and read. Does not belong here: what a command does with it.
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+class Layer(StrEnum):
+    """The layers, also as stages of a file's life."""
+
+    BRONZE = "bronze"
+    SILVER = "silver"
+    GOLD = "gold"
+
+
+class FileStatus(StrEnum):
+    """Where a file stands (`DatasetInjestion.status`)."""
+
+    ASKED = "asked"
+    FAILED = "failed"
+    DEFERRED = "deferred"
+    EMPTY = "empty"
+    UNCHANGED = "unchanged"
+    PENDING = "pending"
+    PROMOTED = "promoted"
+
+
+def parse_day(text: str | date) -> date:
+    """A calendar day written as 2013-03-01, and in no other way: 01/03/2013 means two days.
+
+    Raises:
+        typer.BadParameter: for anything else.
+    """
+    if isinstance(text, date):
+        return text
+    try:
+        day = datetime.strptime(text, "%Y-%m-%d").date()  # noqa: DTZ007 - a calendar day has no zone
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is not a day such as 2013-03-01") from None
+    return day
+
+
+HomeOption = Annotated[
+    Path | None,
+    typer.Option("--home", metavar="DIR", help="The data folder; default: OPS_PIPELINE_HOME, else data.", show_default=False),
+]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+TodayOption = Annotated[
+    date | None,
+    typer.Option(
+        "--today",
+        metavar="DATE",
+        parser=parse_day,
+        help="Act as at the end of this day; default: OPS_PIPELINE_TODAY, else now.",
+        show_default=False,
+    ),
+]
+DatasetOption = Annotated[
+    str | None,
+    typer.Option("--dataset", metavar="NAME", help="Only this dataset, such as sample.eod-prices.", show_default=False),
+]
+DatasetsOption = Annotated[
+    list[str] | None,
+    typer.Option("--dataset", metavar="NAME", help="Only this dataset; may be repeated.", show_default=False),
+]
+TickerOption = Annotated[
+    str | None,
+    typer.Option("--ticker", metavar="TICKER", help="Only this ticker.", show_default=False),
+]
+FailedOption = Annotated[bool, typer.Option("--failed", help="Only what failed.")]
+
+
+def limit_option(what: str) -> typer.models.OptionInfo:
+    """The option `--limit`, between 1 and 10,000 of something."""
+    return typer.Option("--limit", metavar="N", min=1, max=10_000, help=f"At most so many {what}.")  # type: ignore[no-any-return]

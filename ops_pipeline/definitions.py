@@ -1,0 +1,50 @@
+"""The Dagster code location: the only place where things are put together.
+
+Belongs here: `build_defs`. Does not belong here: any of the things.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dagster import Definitions, in_process_executor
+
+from ops_pipeline.defs.assets import build_assets
+from ops_pipeline.defs.automation import build_job, build_schedule, build_sensor
+from ops_pipeline.defs.checks import build_checks
+from ops_pipeline.defs.resources import OpsDuckDBResource
+from ops_pipeline.engine.context import Context, build_context
+from ops_pipeline.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def build_defs(context: Context | None = None, resources: Mapping[str, Any] | None = None) -> Definitions:
+    """Everything that Dagster loads.
+
+    Args:
+        context: the home; default: the one that the settings name. A test gives its own.
+        resources: resources that replace the default ones, by name.
+
+    Raises:
+        UserError: when settings, recipes or migrations are wrong; Dagster shows the sentence as the code location's load error.
+    """
+    home = context or build_context(load_settings())
+    ops = OpsDuckDBResource(
+        database=str(home.settings.database_path),
+        wait_seconds=home.settings.database_wait_seconds,
+    )
+    job = build_job()
+    return Definitions(
+        assets=[build_assets(home)],
+        asset_checks=build_checks(),
+        jobs=[job],
+        schedules=[build_schedule(home, job)],
+        sensors=[build_sensor(home)],
+        resources={"ops": ops, **(resources or {})},
+        executor=in_process_executor,
+    )
+
+
+defs = build_defs()

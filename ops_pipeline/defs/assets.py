@@ -1,0 +1,199 @@
+"""The three assets and the one step that moves them.
+
+Belongs here: the assets' declarations and the thin wrapper around the engine's `run_batch`. Does not belong here: the run itself (`engine`),
+what is told of a key (`events`).
+
+No `from __future__ import annotations` here: Dagster reads the step's config and resources from annotations that must be classes.
+
+Why one step: with three, a key that fails upstream makes Dagster skip the good keys downstream, and an untagged batch crashes in step two.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from dataclasses import replace
+
+from dagster import (
+    AssetExecutionContext,
+    AssetKey,
+    AssetMaterialization,
+    AssetsDefinition,
+    AssetSpec,
+    BackfillPolicy,
+    DagsterRun,
+    Failure,
+    MetadataValue,
+    RunsFilter,
+    multi_asset,
+)
+
+from ops_pipeline import __version__
+from ops_pipeline.defs.batch import BatchConfig, read_keys
+from ops_pipeline.defs.checks import log_checks
+from ops_pipeline.defs.events import (
+    STEP,
+    closes,
+    failed_layers,
+    materialization,
+    report_planned,
+)
+from ops_pipeline.defs.partitions import (
+    add_missing_tickers,
+    from_dagster,
+    partitions_def,
+)
+from ops_pipeline.defs.resources import OpsDuckDBResource
+from ops_pipeline.engine.context import Context
+from ops_pipeline.engine.outcome import LAYERS, Outcome, OutcomeKind
+from ops_pipeline.engine.plan import RunOptions, due_keys
+from ops_pipeline.engine.run import run_batch
+from ops_pipeline.errors import UserError
+from ops_pipeline.ops.service import OpsService
+from ops_pipeline.recipes.universe import PartitionKey
+
+OWNERS = ["team:market-data"]
+SHOWN_FAILURES = 20
+
+_ABOUT = {
+    "bronze": (
+        "Every vendor answer as received: compressed, never overwritten, one ledger row each in `ops.file_ingestions`. "
+        "Materializing a partition asks the vendor for what is missing, from the day after the watermark."
+    ),
+    "silver": (
+        "Answers typed and merged into one table a dataset, `silver.<source>_<dataset>`, with the file that each row came from; "
+        "refused records in `silver.rejected_rows`, every change in `silver.<source>_<dataset>_history`."
+    ),
+    "gold": "Analytics: `gold.fact_eod` and `gold.fact_fx` with returns and volatility, `gold.dim_instrument`, `gold.dim_date`.",
+}
+
+
+def asset_specs(context: Context) -> list[AssetSpec]:
+    """The three assets as a user sees them."""
+    kinds = {
+        "bronze": {"python", "file"},
+        "silver": {"duckdb", "table"},
+        "gold": {"duckdb", "table"},
+    }
+    return [
+        AssetSpec(
+            layer,
+            deps=[LAYERS[i - 1]] if i else [],
+            description=_ABOUT[layer],
+            skippable=True,
+            group_name="market_data",
+            kinds=kinds[layer],
+            owners=OWNERS,
+            code_version=__version__,
+            metadata={
+                "ledger": "ops.file_ingestions",
+                "datasets": MetadataValue.md(_datasets(context, layer)),
+            },
+        )
+        for i, layer in enumerate(LAYERS)
+    ]
+
+
+def _datasets(context: Context, layer: str) -> str:
+    lines = [
+        f"- `{key}`: {recipe.description}" for key, recipe in context.catalogue.recipes.items() if layer != "gold" or recipe.gold
+    ]
+    return "\n".join(lines)
+
+
+def build_assets(base: Context) -> AssetsDefinition:
+    """The assets over a home's catalogue."""
+
+    @multi_asset(
+        name=STEP,
+        specs=asset_specs(base),
+        partitions_def=partitions_def(base.catalogue),
+        can_subset=True,
+        backfill_policy=BackfillPolicy.single_run(),
+    )
+    def lake(context: AssetExecutionContext, config: BatchConfig, ops: OpsDuckDBResource) -> Iterator[AssetMaterialization]:
+        home = replace(base, service=OpsService(ops.warehouse))
+        try:
+            yield from _run(context, home, config)
+        except UserError as e:
+            raise Failure(str(e), allow_retries=False) from e
+
+    return lake
+
+
+def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> Iterator[AssetMaterialization]:
+    home.migrate(context.log.info)
+    planned = context.run.is_partitioned
+    layers = [layer for layer in LAYERS if AssetKey(layer) in context.selected_asset_keys and (planned or layer in config.layers)]
+    options = config.options(layers, home.settings.today, ancestors(context))
+    keys = _keys(context, home, config, options)
+    outcomes: Counter[OutcomeKind] = Counter()
+    failed: list[Outcome] = []
+    with closing(run_batch(home, keys, options, run_id=context.run.run_id)) as run:
+        for outcome in run:
+            outcomes[outcome.kind] += 1
+            if outcome.kind is OutcomeKind.FAILED:
+                failed.append(outcome)
+                context.log.error(
+                    "%s failed in %s: %s",
+                    outcome.key,
+                    outcome.failed_layer,
+                    outcome.reason,
+                )
+            for layer in layers:
+                if closes(layer, outcome, planned=planned):
+                    yield materialization(home, layer, outcome)
+    context.log.info("%d keys: %s", len(keys), _counts(outcomes))
+    log_checks(context, home, layers)
+    if failed:
+        if not planned:
+            for outcome in failed:
+                for layer in failed_layers(outcome, layers):
+                    report_planned(context, layer, outcome)
+        raise _failure(failed, outcomes)
+
+
+def _keys(
+    context: AssetExecutionContext,
+    home: Context,
+    config: BatchConfig,
+    options: RunOptions,
+) -> Sequence[PartitionKey]:
+    if context.run.is_partitioned:
+        keys: Sequence[PartitionKey] = [from_dagster(str(k)) for k in context.partition_keys]
+        if not keys:
+            raise Failure(
+                "the partition range holds no partition: its end lies before its start. Choose the range again.",
+                allow_retries=False,
+            )
+        return keys
+    keys = read_keys(home.settings.runs_path / "keys", config) or due_keys(home, options)
+    added = add_missing_tickers(context.instance, (k.ticker for k in keys))
+    if added:
+        context.log.info("added %d tickers to Dagster's partitions", len(added))
+    return keys
+
+
+def ancestors(context: AssetExecutionContext) -> frozenset[str]:
+    """The runs that this one re-executes, over all generations: what they completed is not done again."""
+    root = context.run.root_run_id
+    if root is None:
+        return frozenset()
+    runs: Sequence[DagsterRun] = context.instance.get_runs(filters=RunsFilter(tags={"dagster/root_run_id": root}))
+    return frozenset({root, *(run.run_id for run in runs)}) - {context.run.run_id}
+
+
+def _counts(outcomes: Counter[OutcomeKind]) -> str:
+    return ", ".join(f"{count} {kind.value.replace('_', ' ')}" for kind, count in outcomes.most_common()) or "none"
+
+
+def _failure(failed: Sequence[Outcome], outcomes: Counter[OutcomeKind]) -> Failure:
+    shown = "\n".join(f"- `{o.key}` in {o.failed_layer}: {o.reason}" for o in failed[:SHOWN_FAILURES])
+    more = f"\n- and {len(failed) - SHOWN_FAILURES} more: `ops-pipeline show` lists them" if len(failed) > SHOWN_FAILURES else ""
+    return Failure(
+        f"{len(failed)} of {outcomes.total()} keys failed; every other key is stored. Re-execute this run to do only what is left.",
+        metadata={
+            "failed": MetadataValue.md(shown + more),
+            "outcomes": MetadataValue.json({k.value: n for k, n in outcomes.items()}),
+        },
+        allow_retries=False,
+    )

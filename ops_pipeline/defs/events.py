@@ -1,0 +1,120 @@
+"""What Dagster is told about keys.
+
+Belongs here: materializations with their metadata, and the planned events that make a failed key of a batch show as failed. Does not belong
+here: which outcome a key has (`engine.outcome`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from dagster import AssetKey, AssetMaterialization, DagsterEvent, MetadataValue
+from dagster._core.events import AssetMaterializationPlannedData
+
+from ops_pipeline.defs.partitions import to_dagster
+from ops_pipeline.engine.outcome import LAYERS, Outcome, OutcomeKind
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from dagster import AssetExecutionContext, RawMetadataValue
+
+    from ops_pipeline.engine.context import Context
+
+STEP = "lake"
+"""The name of the one step that fetches and promotes."""
+
+log = logging.getLogger("ops_pipeline.defs")
+
+
+def materialization(context: Context, layer: str, outcome: Outcome) -> AssetMaterialization:
+    """One layer's event for one key, with what the key's files say."""
+    return AssetMaterialization(
+        asset_key=layer,
+        partition=to_dagster(outcome.key),
+        metadata=metadata(context, layer, outcome),
+    )
+
+
+def metadata(context: Context, layer: str, outcome: Outcome) -> dict[str, RawMetadataValue]:
+    """Row counts, dates, table and files of one layer and key."""
+    recipe = context.catalogue.recipes.get(outcome.key.dataset)
+    found: dict[str, RawMetadataValue] = {"outcome": outcome.kind.value}
+    if outcome.reason:
+        found["reason"] = outcome.reason
+    files = outcome.files
+    dates = [d for f in files for d in (getattr(f, f"{layer}_from_date"), getattr(f, f"{layer}_to_date")) if d]
+    if dates:
+        found["from_date"], found["to_date"] = (
+            min(dates).isoformat(),
+            max(dates).isoformat(),
+        )
+    match layer:
+        case "bronze":
+            found["dagster/row_count"] = sum(f.bronze_rows for f in files)
+            found["bytes"] = sum(f.bronze_bytes or 0 for f in files)
+            found["files"] = MetadataValue.json([f.bronze_filename for f in files if f.bronze_filename])
+        case "silver":
+            for name in (
+                "created",
+                "updated",
+                "unchanged",
+                "failed",
+                "superseded",
+                "out_of_window",
+                "deleted",
+            ):
+                found[f"rows_{name}"] = sum(getattr(f.silver_counts, name) for f in files)
+            found["dagster/row_count"] = sum(
+                f.silver_rows_created + f.silver_rows_updated + f.silver_rows_unchanged for f in files
+            )
+            if recipe:
+                found["dagster/table_name"] = recipe.silver_table
+        case _:
+            found["rows_created"] = sum(f.gold_rows_created for f in files)
+            found["rows_updated"] = sum(f.gold_rows_updated for f in files)
+            found["dagster/row_count"] = sum(f.gold_rows_created + f.gold_rows_updated for f in files)
+            if recipe and recipe.gold_table:
+                found["dagster/table_name"] = recipe.gold_table
+    return found
+
+
+def closes(layer: str, outcome: Outcome, *, planned: bool) -> bool:
+    """Whether a key's layer gets a materialization.
+
+    Where Dagster planned the partition, every key that did not fail closes each selected layer, whatever became of it: a planned key without
+    event turns FAILED. In an untagged batch only layers that changed are told: an event costs 15 to 28 ms.
+    """
+    if outcome.kind is OutcomeKind.FAILED:
+        return LAYERS.index(layer) < LAYERS.index(outcome.failed_layer or "bronze") and (planned or outcome.advanced(layer))
+    if outcome.kind is OutcomeKind.DEFERRED:
+        return False
+    return planned or outcome.advanced(layer)
+
+
+def failed_layers(outcome: Outcome, layers: Iterable[str]) -> list[str]:
+    """The selected layers of a failed key that did not get there."""
+    return [layer for layer in layers if LAYERS.index(layer) >= LAYERS.index(outcome.failed_layer or "bronze")]
+
+
+def report_planned(context: AssetExecutionContext, layer: str, outcome: Outcome) -> None:
+    """Tells Dagster that this run meant to materialize a key that failed: only then does its grid show the key as FAILED.
+
+    This is the one place that uses Dagster's internal API; a test drives it against a real instance. Where Dagster changes it, the key shows
+    as missing instead, the run still fails and names it, and the log says so once a key.
+    """
+    try:
+        data = AssetMaterializationPlannedData(asset_key=AssetKey(layer), partition=str(to_dagster(outcome.key)))
+        event = DagsterEvent.build_asset_materialization_planned_event(
+            job_name=context.run.job_name,
+            step_key=STEP,
+            asset_materialization_planned_data=data,
+        )
+        context.instance.report_dagster_event(event, run_id=context.run.run_id, log_level=logging.DEBUG)
+    except (AttributeError, TypeError) as e:
+        log.warning(
+            "Dagster no longer takes a planned event (%s): %s shows as missing instead of failed",
+            e,
+            outcome.key,
+        )

@@ -1,0 +1,116 @@
+"""Editing the universe file in place: the lines of the tickers concerned change, and nothing else.
+
+Belongs here: adding and removing entries in the text, wherever YAML says that they stand. Does not belong here: what a ticker or a dataset
+may be (`universe`), and reading files (`yaml`).
+
+The text is edited, not written anew from data: a round trip through an editing YAML library turned the ticker `TRUE` into `true`, `+5` into
+`5` and `NULL` into nothing, and lost the comments behind a removed entry (ruamel.yaml 0.19). The caller reads the result back before it is
+written, so a layout that this module does not understand ends in an error and never in a damaged file.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Container, Iterable
+
+import yaml
+
+_Edit = tuple[int, int, str]  # the characters from..to become this text
+_NOT_TEXT = frozenset({"true", "false", "null"})
+
+
+def edited(text: str, add: dict[str, list[str]], remove: dict[str, Container[str]]) -> str:
+    """The text with tickers added to datasets (one that is not in the file yet is put at its end) and removed from others.
+
+    Args:
+        text: a universe file that was read without error.
+        add: dataset key -> new tickers; an empty list adds the dataset alone.
+        remove: dataset key -> tickers that go; none of these datasets is in `add`.
+    """
+    datasets = next(value for key, value in _compose(text).value if key.value == "datasets")
+    places = {key.value: (key, value) for key, value in datasets.value}
+    edits = [_more(text, places[d][1], tickers) for d, tickers in add.items() if tickers and d in places]
+    edits += [_new_dataset(text, datasets, d, tickers) for d, tickers in add.items() if d not in places]
+    for dataset, gone in remove.items():
+        edits += _fewer(text, *places[dataset], gone)
+    # From the end, so that the places of the others stay right; at one place, the last one first. Two datasets that share a list by an
+    # anchor want the same edit, once.
+    for start, end, replacement in sorted(reversed(dict.fromkeys(edits)), key=lambda e: e[0], reverse=True):
+        text = text[:start] + replacement + text[end:]
+    return text
+
+
+def _compose(text: str) -> yaml.MappingNode:
+    root: yaml.MappingNode = yaml.compose(text, Loader=yaml.BaseLoader)
+    return root
+
+
+def _new_dataset(text: str, datasets: yaml.MappingNode, dataset: str, tickers: list[str]) -> _Edit:
+    if datasets.flow_style:
+        entry = f"{dataset}: [{_flow(tickers)}]" if tickers else f"{dataset}: []"
+        return _in_flow(datasets, [value for _, value in datasets.value], entry)
+    indent = " " * datasets.start_mark.column
+    lines = [f"{indent}{dataset}:", *(f"{indent}  - {scalar(t)}" for t in tickers)]
+    return _after_line(text, _end(datasets.value[-1][1]), lines)
+
+
+def _more(text: str, tickers: yaml.SequenceNode, new: list[str]) -> _Edit:
+    if tickers.flow_style:
+        return _in_flow(tickers, tickers.value, _flow(new))
+    indent = " " * tickers.start_mark.column
+    return _after_line(text, _end(tickers), [f"{indent}- {scalar(t)}" for t in new])
+
+
+def _fewer(text: str, key: yaml.Node, tickers: yaml.SequenceNode, gone: Container[str]) -> list[_Edit]:
+    kept = [item for item in tickers.value if item.value not in gone]
+    if len(kept) == len(tickers.value):
+        return []
+    if tickers.flow_style:
+        sources = ", ".join(text[item.start_mark.index : item.end_mark.index] for item in kept)
+        return [(tickers.start_mark.index, tickers.end_mark.index, f"[{sources}]")]
+    edits = [
+        (_line_start(text, item.start_mark.index), _line_end(text, item.end_mark.index) + 1, "")
+        for item in tickers.value
+        if item.value in gone
+    ]
+    if not kept:
+        colon = text.index(":", key.end_mark.index) + 1
+        edits.append((colon, colon, " []"))
+    return edits
+
+
+def _in_flow(collection: yaml.CollectionNode, items: list[yaml.Node], entry: str) -> _Edit:
+    at = _end(items[-1]) if items else collection.start_mark.index + 1
+    return at, at, f", {entry}" if items else entry
+
+
+def _after_line(text: str, index: int, lines: Iterable[str]) -> _Edit:
+    at = _line_end(text, index)
+    return at, at, "".join(f"\n{line}" for line in lines)
+
+
+def _end(node: yaml.Node) -> int:
+    """Where a node's own text ends; a block list's mark stands behind the comments that follow it, so its last entry's counts."""
+    if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
+        return _end(node.value[-1])
+    end: int = node.end_mark.index
+    return end
+
+
+def _line_start(text: str, index: int) -> int:
+    return text.rfind("\n", 0, index) + 1
+
+
+def _line_end(text: str, index: int) -> int:
+    end = text.find("\n", index)
+    return len(text) if end < 0 else end
+
+
+def _flow(tickers: Iterable[str]) -> str:
+    return ", ".join(map(scalar, tickers))
+
+
+def scalar(ticker: str) -> str:
+    """The ticker as a YAML entry, quoted where some reader would see a number, a boolean or nothing."""
+    plain = ticker.isascii() and ticker.isalpha() and len(ticker) > 3 and ticker.lower() not in _NOT_TEXT
+    return ticker if plain else json.dumps(ticker, ensure_ascii=False)
