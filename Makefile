@@ -1,67 +1,88 @@
-# Everything a newcomer types. Needs make and Python 3.11 or newer, nothing else.
+# Commands of the project. A bare machine needs Python 3.11 or newer and make; the first command makes the virtual environment.
+#
+#   make run ARGS="--today 2010-06-30"     arguments of ops-pipeline run
+#   make dev PORT=3001                     another port for the Dagster UI
+#   make test PYTEST_ARGS="-n 2 -k ledger" arguments of pytest
+#   make setup PYTHON=python3.12           another interpreter
+#
+# Every path here is relative and quoted or free of spaces, so that the folder itself may stand anywhere.
+
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-dev run test dev dashboard bench check lint clean
+.PHONY: help setup run dev test dashboard bench check lock clean
+
+PYTHON ?=
+ARGS ?=
+PYTEST_ARGS ?=
+HOST ?= 127.0.0.1
+PORT ?= 3000
 
 VENV := .venv
-BIN := $(VENV)/bin
-# The first of these that is 3.11 or newer makes the environment; PYTHON=/path/to/python chooses another.
-PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
-	if "$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then echo "$$p"; break; fi; done)
-PIP := $(BIN)/python -m pip --disable-pip-version-check -q
-# The tests' environment holds everything that running needs too.
-READY := $(VENV)/.ready
-READY_DEV := $(VENV)/.ready-dev
+PY := $(VENV)/bin/python
+PIP := $(PY) -m pip --disable-pip-version-check --quiet
+# Dagster prints that "dg" supersedes each of its commands; dg needs a project layout that makes workspace.yaml ignored.
+DAGSTER := $(PY) -W ignore:Function -m dagster
 
-help: ## what can be typed
-	@echo "make run        set up, then real market data from a source to gold; no key, no internet"
-	@echo "make dev        Dagster's web interface on http://127.0.0.1:3000"
-	@echo "make test       set up and run every test"
-	@echo "make check      lint, types, layers, Dagster's definitions, tests with coverage: what CI runs"
-	@echo "make dashboard  the ops dashboard (comes with a later version)"
-	@echo "make bench      the benchmarks (come with a later version)"
-	@echo "make clean      remove the environment and caches; data/ stays"
+# The stamps carry a checksum of the folder's path: scripts of a venv hold absolute paths, so a moved folder needs a new one.
+HERE := $(shell pwd -P | cksum | cut -d ' ' -f 1)
+READY := $(VENV)/.ready-$(HERE)
+READY_DEV := $(VENV)/.ready-dev-$(HERE)
 
-$(VENV)/bin/python:
-	@if [ -z "$(PYTHON)" ]; then echo "Python 3.11 or newer was not found: install it, or name it with 'make run PYTHON=/path/to/python3.11'." >&2; exit 2; fi
-	@echo "Setting up $(VENV) with $(PYTHON), once ..."
-	@"$(PYTHON)" -m venv "$(VENV)" || { echo "The environment could not be made: on Debian and Ubuntu install python3-venv." >&2; rm -rf "$(VENV)"; exit 2; }
+help: ## list the commands
+	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
 
-$(READY): requirements.lock pyproject.toml | $(VENV)/bin/python
-	@$(PIP) install -r requirements.lock
-	@$(PIP) install --no-deps -e .
+$(READY): requirements.lock
+	@if [ -n '$(PYTHON)' ]; then set -- '$(PYTHON)'; else set -- python3 python3.14 python3.13 python3.12 python3.11 python; fi; \
+	for candidate do \
+	  if "$$candidate" -c 'import sys, ensurepip, venv; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 15))' >/dev/null 2>&1; \
+	  then found=$$candidate; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then \
+	  echo "No Python 3.11 to 3.14 with its venv module was found: install one (on Debian or Ubuntu: apt-get install python3 python3-venv) or name it with make PYTHON=/path/to/python3." >&2; \
+	  exit 1; \
+	fi; \
+	echo "Setting up .venv with $$("$$found" --version), which takes a minute, once." >&2; \
+	"$$found" -m venv --clear $(VENV)
+	@$(PIP) install --no-deps --requirement requirements.lock
+	@$(PIP) install --no-deps --editable .
 	@touch $@
 
 $(READY_DEV): requirements-dev.lock $(READY)
-	@$(PIP) install -r requirements-dev.lock
+	@$(PIP) install --no-deps --requirement requirements-dev.lock
 	@touch $@
 
-setup: $(READY) ## the environment for running
-setup-dev: $(READY_DEV) ## the environment for tests and checks
+setup: $(READY_DEV) ## make the virtual environment with everything for development
 
-run: $(READY) ## the main job on the built-in data
-	@$(BIN)/ops-pipeline run
+run: $(READY) ## take the sample data from the source through bronze, silver and gold
+	@$(VENV)/bin/ops-pipeline run $(ARGS)
 
-dev: $(READY) ## Dagster's web interface and daemon
-	@$(BIN)/dagster dev
+dev: $(READY) ## open the Dagster UI on http://127.0.0.1:3000
+	@DAGSTER_HOME="$$(pwd -P)" $(DAGSTER) dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
-test: $(READY_DEV) ## every test
-	@$(BIN)/python -m pytest
+test: $(READY_DEV) ## run all tests
+	@$(PY) -m pytest $(PYTEST_ARGS)
 
-lint: $(READY_DEV)
-	@$(BIN)/ruff check .
-	@$(BIN)/ruff format --check .
-	@$(BIN)/mypy
-	@$(BIN)/lint-imports
+check: $(READY_DEV) ## run every check and all tests, as CI does
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	$(PY) -m mypy --strict ops_pipeline
+	$(VENV)/bin/lint-imports
+	$(DAGSTER) definitions validate -w workspace.yaml
+	$(PY) -m pytest --cov --cov-report=term $(PYTEST_ARGS)
 
-check: lint ## what CI runs
-	@$(BIN)/dagster definitions validate -w workspace.yaml
-	@$(BIN)/python -m pytest --cov --cov-report=term
+dashboard: ## the dashboard (comes with a later version)
+	@echo "The dashboard comes with a later version; until then use make dev, or ops-pipeline runs and ops-pipeline show." >&2; exit 1
 
-dashboard: ## comes later
-	@echo "The ops dashboard comes with a later version; until then: $(BIN)/ops-pipeline runs, show, coverage." >&2; exit 2
+bench: ## the benchmarks (come with a later version)
+	@echo "The benchmarks come with a later version." >&2; exit 1
 
-bench: ## comes later
-	@echo "The benchmarks come with a later version." >&2; exit 2
+lock: $(READY) ## pin the newest allowed versions of all dependencies anew
+	@$(PY) -m venv --clear build/lock
+	@build/lock/bin/python -m pip --disable-pip-version-check --quiet install uv
+	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
+	  --output-file requirements.lock pyproject.toml
+	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
+	  --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
 
-clean: ## remove what make made; the data folder stays
-	@rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache htmlcov .coverage .coverage.*
+clean: ## remove the virtual environment and all caches; data/ stays
+	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	find . -name __pycache__ -type d -not -path './data/*' -prune -exec rm -rf {} +

@@ -6,6 +6,7 @@ file, and secrets of vendors (a source names its own variable).
 
 from __future__ import annotations
 
+import re
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
@@ -24,13 +25,12 @@ class Settings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
 
-    home: Path = Field(
-        default=Path("data"), description="the data folder: database, bronze files, Dagster's storage, a user's recipes"
-    )
-    database: Path | None = Field(default=None, description="the DuckDB file; default <home>/ops.duckdb")
-    bronze_root: Path | None = Field(default=None, description="folder of the raw files; default <home>/bronze")
+    home: Path = Field(default=Path("data"), description="the data folder: database, bronze files, universe, a user's recipes")
+    database: Path | None = Field(default=None, description="the DuckDB file; default: ops.duckdb in the data folder")
+    bronze_root: Path | None = Field(default=None, description="folder of the raw files; default: bronze in the data folder")
     universe_file: Path | None = Field(
-        default=None, description="which tickers and datasets are wanted; default <home>/universe.yaml, else the built-in one"
+        default=None,
+        description="which tickers and datasets are wanted; default: universe.yaml in the data folder, else the built-in one",
     )
     today: date | None = Field(
         default=None, description="pretend that it is the end of this day (YYYY-MM-DD); default: the clock"
@@ -50,6 +50,14 @@ class Settings(BaseSettings):
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", description="level of the command line's log on standard error"
     )
+
+    @field_validator("today", mode="before")
+    @classmethod
+    def _written_out(cls, value: object) -> object:
+        # pydantic alone reads the text 0 as the first of January 1970: a number of seconds.
+        if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
+            raise ValueError("write the day as YYYY-MM-DD")
+        return value
 
     @field_validator("schedule_timezone")
     @classmethod

@@ -11,7 +11,10 @@ from __future__ import annotations
 import io
 import sys
 
+from ops_pipeline.errors import UserError
+
 USER_MUST_ACT = 2
+INTERRUPTED = 130
 
 
 def main() -> None:
@@ -20,16 +23,18 @@ def main() -> None:
     Exit status 0: all well; 1: some key failed; 2: the user must change something, told in one sentence on standard error; 128 plus the
     signal's number: stopped.
     """
-    from ops_pipeline.cli.app import app
-    from ops_pipeline.cli.output import print_error
-    from ops_pipeline.errors import UserError
-
     for stream in (sys.stdout, sys.stderr):
         # A ticker that the terminal's encoding lacks must not end a run that did its work.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
+        from ops_pipeline.cli.app import app
+
         app(prog_name="ops-pipeline")
     except UserError as e:
+        from ops_pipeline.cli.output import print_error
+
         print_error(str(e))
         sys.exit(USER_MUST_ACT)
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)

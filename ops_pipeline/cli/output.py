@@ -15,7 +15,7 @@ import re
 import shlex
 import shutil
 import sys
-from dataclasses import asdict, is_dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -77,15 +77,47 @@ def print_error(message: str) -> None:
 # --- tables -----------------------------------------------------------------------------------------------------------------------
 
 
-def table(*columns: str, title: str | None = None, right: Iterable[str] = ()) -> Table:
-    """An empty table; columns named in `right` hold figures."""
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a listing.
+
+    Attributes:
+        name: its header.
+        right: aligned on the right.
+        whole: never broken over two lines, nor cut, as long as other columns can give way.
+        optional: left out where no row has anything but a dash or a zero in it.
+    """
+
+    name: str
+    right: bool = False
+    whole: bool = False
+    optional: bool = False
+
+
+def texts(*names: str) -> tuple[Column, ...]:
+    """Columns of text."""
+    return tuple(Column(name) for name in names)
+
+
+def figures(*names: str, optional: bool = True) -> tuple[Column, ...]:
+    """Columns of figures."""
+    return tuple(Column(name, right=True, whole=True, optional=optional) for name in names)
+
+
+def listing(columns: Sequence[Column], rows: Iterable[Sequence[object]]) -> Table:
+    """A table of rows; values that are no `Text` become one by `cell`."""
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    made = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", title_style="bold", pad_edge=False)
-    figures = set(right)
-    for column in columns:
-        made.add_column(column, justify="right" if column in figures else "left", overflow="fold", no_wrap=column in figures)
+    cells = [[value if isinstance(value, Text) else cell(value) for value in row] for row in rows]
+    kept = [k for k, column in enumerate(columns) if not column.optional or any(row[k].plain not in ("-", "0") for row in cells)]
+    made = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0))
+    for k in kept:
+        column = columns[k]
+        made.add_column(Text(column.name), justify="right" if column.right else "left", overflow="fold", no_wrap=column.whole)
+    for row in cells:
+        made.add_row(*(row[k] for k in kept))
     return made
 
 
@@ -114,15 +146,28 @@ def status_cell(status: str) -> Text:
 
 
 def show(*parts: RenderableType) -> None:
-    """Prints on standard output."""
+    """Prints on standard output, lines of text unwrapped."""
     out = console()
     for part in parts:
-        out.print(part)
+        out.print(part, soft_wrap=isinstance(part, str))
+
+
+def show_wide(made: RenderableType) -> None:
+    """Prints on standard output; where that is no terminal, every row is one line, however long."""
+    out = console()
+    if not out.is_terminal:
+        out.width = 100_000
+    out.print(made)
 
 
 def moment(value: datetime) -> str:
-    """A time in UTC to the second."""
-    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%M:%SZ")
+    """A time in UTC to the minute."""
+    return value.astimezone(UTC).strftime("%Y-%m-%d %H:%MZ")
+
+
+def number(count: int, noun: str) -> str:
+    """A count with its noun, such as `1 key` and `1,200 keys`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
 
 
 def size(count: int) -> str:
@@ -187,8 +232,13 @@ def _number(value: Decimal) -> int | float | str:
 # --- the program's own name and log ------------------------------------------------------------------------------------------------
 
 
-def program() -> str:
-    """How to call this program again from the user's shell: where it is not on the PATH, its name alone would not be found."""
+def command(name: str, home: Path | None = None) -> str:
+    """A command line for the user to type, with the home that the present one was given."""
+    return f"{_program()} {name}{f' --home {shlex.quote(str(home))}' if home else ''}"
+
+
+def _program() -> str:
+    """How to call this program from the user's shell: where it is not on the PATH, its name alone would not be found."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return f"{_near(Path(sys.executable))} -m ops_pipeline"

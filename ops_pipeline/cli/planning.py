@@ -43,7 +43,7 @@ def due(
         output.say("nothing is due")
         return
     _print(planned, limit)
-    output.say(f"{len(planned):,} keys are due: run `{output.program()} run`")
+    output.say(f"{output.number(len(planned), 'key')} due; to ask: {output.command('run', home)}")
 
 
 def accept_missing_ledger(context: Context) -> None:
@@ -69,7 +69,8 @@ def report_dry_run(planned: Sequence[PlannedKey], *, as_json: bool) -> None:
     requests = sum(len(item.requests) for item in planned)
     idle = Counter(item.verdict.value for item in planned if item.verdict is not None)
     rest = f"; {output.counts(idle)}" if idle else ""
-    output.say(f"{requests:,} requests for {len(busy):,} keys{rest}; nothing was sent or written")
+    sent = f"{output.number(requests, 'request')} for {output.number(len(busy), 'key')}"
+    output.say(f"{sent}{rest}; nothing was sent or written")
 
 
 def _document(planned: Sequence[PlannedKey]) -> dict[str, Any]:
@@ -86,7 +87,9 @@ def _document(planned: Sequence[PlannedKey]) -> dict[str, Any]:
             for request in item.requests
         ],
         "waiting": [
-            {"dataset": item.key.dataset, "ticker": item.key.ticker, "files": len(item.pending)} for item in planned if item.pending
+            {"dataset": item.key.dataset, "ticker": item.key.ticker, "files": len(item.pending)}
+            for item in planned
+            if item.pending
         ],
         "idle": [
             {"dataset": item.key.dataset, "ticker": item.key.ticker, "outcome": item.verdict.value, "reason": item.reason}
@@ -97,11 +100,8 @@ def _document(planned: Sequence[PlannedKey]) -> dict[str, Any]:
 
 
 def _print(planned: Sequence[PlannedKey], limit: int | None) -> None:
-    listing = output.table("dataset", "ticker", "from", "to", "why")
     lines = [line for item in planned for line in _lines(item)]
-    for line in lines[:limit]:
-        listing.add_row(*map(output.cell, line))
-    output.show(listing)
+    output.show(output.listing(output.texts("dataset", "ticker", "from", "to", "why"), lines[:limit]))
     if limit is not None and len(lines) > limit:
         output.show(f"and {len(lines) - limit:,} more")
 
@@ -111,5 +111,7 @@ def _lines(item: PlannedKey) -> list[tuple[object, ...]]:
         (item.key.dataset, item.key.ticker, request.from_date, request.to_date, item.reason) for request in item.requests
     ]
     if item.pending:
-        lines.append((item.key.dataset, item.key.ticker, None, None, f"{len(item.pending)} stored files wait to be promoted"))
+        lines.append(
+            (item.key.dataset, item.key.ticker, None, None, f"{output.number(len(item.pending), 'stored file')} to promote")
+        )
     return lines

@@ -23,9 +23,10 @@ from ops_pipeline.cli.selection import read_tickers, select_keys
 from ops_pipeline.errors import UserError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Generator, Sequence
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.engine.outcome import Outcome
     from ops_pipeline.engine.plan import RunOptions
     from ops_pipeline.recipes.universe import PartitionKey
 
@@ -55,13 +56,20 @@ def run(
     lookback: Annotated[
         int | None,
         typer.Option(
-            "--lookback", metavar="DAYS", min=0, max=3660, help="Overlap with what is stored, instead of the recipe's.", show_default=False
+            "--lookback",
+            metavar="DAYS",
+            min=0,
+            max=3660,
+            help="Overlap with what is stored, instead of the recipe's.",
+            show_default=False,
         ),
     ] = None,
     today: TodayOption = None,
     layer: Annotated[
         list[Layer] | None,
-        typer.Option("--layer", metavar="LAYER", help="Only bronze (fetch), silver or gold; may be repeated.", show_default=False),
+        typer.Option(
+            "--layer", metavar="LAYER", help="Only bronze (fetch), silver or gold; may be repeated.", show_default=False
+        ),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the requests; send and write nothing.")] = False,
     home: HomeOption = None,
@@ -120,19 +128,25 @@ def _go(context: Context, keys: Sequence[PartitionKey], options: RunOptions, scr
     from ops_pipeline.engine.run import new_run_id, run_batch
 
     started = time.monotonic()
-    context.migrate(screen.say)
     run_id = new_run_id()
     screen.begin(run_id, len(keys))
     try:
-        # Closed in every path, also when it is this side that fails: closing is what stops the run and flushes the ledger.
-        with screen.progress(), contextlib.closing(run_batch(context, keys, options, run_id=run_id)) as outcomes:
-            for outcome in outcomes:
-                screen.told(outcome)
-    except UserError as e:
-        screen.broken_off(str(e), time.monotonic() - started)
-        raise
+        context.migrate(screen.say)
+        _follow(run_batch(context, keys, options, run_id=run_id), screen, started)
     finally:
         if stop.received is not None:
             screen.stopped(stop.received.name, time.monotonic() - started)
     screen.finished(context.service.run_summary(run_id), time.monotonic() - started)
     return screen.failed > 0
+
+
+def _follow(run: Generator[Outcome, None, None], screen: RunScreen, started: float) -> None:
+    """Shows a run to its end; tells what is done when the run as a whole breaks off."""
+    try:
+        # Closed in every path, also when it is this side that fails: closing is what stops the run and flushes the ledger.
+        with screen.progress(), contextlib.closing(run) as outcomes:
+            for outcome in outcomes:
+                screen.told(outcome)
+    except UserError as e:
+        screen.broken_off(str(e), time.monotonic() - started)
+        raise

@@ -29,14 +29,26 @@ if TYPE_CHECKING:
 MOST_LINES = 40
 
 # What the reader must see first.
-_RANK = {kind: rank for rank, kind in enumerate(("failed", "deferred", "empty", "promoted", "unchanged", "not_applicable", "up_to_date"))}
+_RANK = {
+    kind: rank
+    for rank, kind in enumerate(("failed", "deferred", "empty", "promoted", "unchanged", "not_applicable", "up_to_date"))
+}
+
+_COLUMNS = (
+    output.Column("outcome", whole=True),
+    *output.texts("dataset", "ticker"),
+    *output.figures("created", "updated", "unchanged", "rejected"),
+    *(output.Column("dates", optional=True), output.Column("reason", optional=True)),
+)
 
 _GOLD_QUERIES = {
     "gold.fact_eod": "SELECT symbol, date, close, log_return, volatility_20d FROM gold.fact_eod JOIN gold.dim_instrument"
     " USING (instrument_id) ORDER BY date DESC, symbol LIMIT 10",
     "gold.fact_fx": "SELECT currency, date, rate, log_return FROM gold.fact_fx ORDER BY date DESC, currency LIMIT 10",
 }
-_LEDGER_QUERY = "SELECT dataset, ticker, bronze_outcome, bronze_error FROM ops.file_ingestions ORDER BY bronze_injest_end_time DESC"
+_LEDGER_QUERY = (
+    "SELECT dataset, ticker, bronze_outcome, bronze_error FROM ops.file_ingestions ORDER BY bronze_injest_end_time DESC"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +115,13 @@ class RunScreen:
             return
         from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
-        columns = (SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}", markup=False))
+        columns = (
+            SpinnerColumn(),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.description}", markup=False),
+        )
         with Progress(*columns, console=self.err, transient=True) as bar:
             self._bar = bar, bar.add_task("planning", total=self._keys)
             try:
@@ -141,8 +159,7 @@ class RunScreen:
             self._print_document(None, summary, seconds)
             return
         self._print_table()
-        kinds = Counter(line.outcome for line in self._lines)
-        output.show(summary_panel(self._run_id, summary, keys=kinds, seconds=seconds))
+        output.show(summary_panel(self._run_id, summary, keys=self._kinds, seconds=seconds))
         self._print_next(summary is not None)
 
     def broken_off(self, error: str, seconds: float) -> None:
@@ -154,14 +171,18 @@ class RunScreen:
 
     def stopped(self, signal_name: str, seconds: float) -> None:
         """The user stopped the run."""
-        self.say(
-            f"stopped by {signal_name}: {len(self._lines):,} of {self._keys:,} keys are done, what was fetched is recorded, and the"
-            " next run goes on from there"
-        )
+        done = f"{len(self._lines):,} of {output.number(self._keys, 'key')} done"
+        self.say(f"stopped by {signal_name}, {done}; what was fetched is recorded, and the next run goes on from there")
         if self._as_json:
             self._print_document(f"stopped by {signal_name}", None, seconds)
 
     # --- parts ----------------------------------------------------------------------------------------------------------------
+
+    @property
+    def _kinds(self) -> dict[str, int]:
+        """Number of keys by outcome, failures first."""
+        found = Counter(line.outcome for line in self._lines)
+        return {kind: found[kind] for kind in sorted(found, key=lambda kind: _RANK[kind])}
 
     def _print_document(self, error: str | None, summary: RunSummary | None, seconds: float) -> None:
         output.print_json(
@@ -169,39 +190,34 @@ class RunScreen:
                 "run_id": self._run_id,
                 "error": error,
                 "seconds": round(seconds, 3),
-                "keys": dict(Counter(line.outcome for line in self._lines)),
+                "keys": self._kinds,
                 "outcomes": self._documents,
                 "summary": summary_document(summary) if summary else None,
             }
         )
 
     def _print_table(self) -> None:
-        figures = ("created", "updated", "unchanged", "rejected")
-        listing = output.table("outcome", "dataset", "ticker", *figures, "dates", "reason", right=figures)
         ordered = sorted(self._lines, key=lambda line: (_RANK[line.outcome], line.dataset, line.ticker))
-        for line in ordered[:MOST_LINES]:
-            listing.add_row(
+        rows = [
+            (
                 output.status_cell(line.outcome),
-                *map(output.cell, (line.dataset, line.ticker, line.created, line.updated, line.unchanged, line.rejected)),
-                output.cell(output.span(line.from_date, line.to_date)),
-                output.cell(line.reason),
+                *(line.dataset, line.ticker, line.created, line.updated, line.unchanged, line.rejected),
+                output.span(line.from_date, line.to_date),
+                line.reason,
             )
-        output.show(listing)
+            for line in ordered[:MOST_LINES]
+        ]
+        output.show(output.listing(_COLUMNS, rows))
         hidden = Counter(line.outcome for line in ordered[MOST_LINES:])
         if hidden:
             output.show(f"and {hidden.total():,} more: {output.counts(hidden)}\n")
 
     def _print_next(self, has_files: bool) -> None:
-        program, home = output.program(), f" --home {shlex.quote(str(self._home))}" if self._home else ""
         queries = [query for name, query in _GOLD_QUERIES.items() if name in self._gold] or [_LEDGER_QUERY]
-        tries = [f'{program} sql{home} "{queries[0]}"']
+        tries = [f'{output.command("sql", self._home)} "{queries[0]}"']
         if has_files:
             failed = " --failed" if self.failed else ""
-            tries.insert(0, f"{program} show{home} {self._run_id[: output.SHORT_RUN_ID]}{failed}")
+            tries.insert(0, f"{output.command('show', self._home)} {self._run_id[: output.SHORT_RUN_ID]}{failed}")
         if Path("workspace.yaml").is_file():
             tries.append(f"{f'OPS_PIPELINE_HOME={shlex.quote(str(self._home))} ' if self._home else ''}make dev")
-        output.show("What to try next:")
-        out = output.console()
-        for command in tries:
-            # Unwrapped, so that the terminal's copy is one line.
-            out.print(f"  {command}", soft_wrap=True)
+        output.show("What to try next:", *(f"  {one}" for one in tries))

@@ -5,6 +5,7 @@ Belongs here: from `--dataset`, `--ticker` and `--tickers-file` to partitions of
 
 from __future__ import annotations
 
+import shlex
 from typing import TYPE_CHECKING
 
 from ops_pipeline.cli.output import first
@@ -27,7 +28,9 @@ def read_tickers(path: Path) -> list[str]:
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as e:
-        raise UserError(f"{path}: the tickers file cannot be read ({e}). Make it a UTF-8 text file with one ticker a line.") from e
+        raise UserError(
+            f"{path}: the tickers file cannot be read ({e}). Make it a UTF-8 text file with one ticker a line."
+        ) from e
     # A number sign counts as a comment at the start and after a blank only: it may be a part of a symbol.
     tickers = [ticker for line in lines if (ticker := f" {line}".partition(" #")[0].strip())]
     if not tickers:
@@ -58,13 +61,18 @@ def select_keys(context: Context, datasets: Sequence[str], tickers: Sequence[str
         raise UniverseError(f"the universe {universe.path} lists nothing: run `ops-pipeline universe add TICKER --dataset NAME`.")
     if not tickers:
         return within
-    listed = {key.ticker for key in within}
+    per_ticker = [key for key in within if context.catalogue.recipes[key.dataset].per_ticker]
+    if not per_ticker:
+        raise UniverseError(
+            f"{', '.join(dict.fromkeys(key.dataset for key in within))}: asked for as a whole; leave the tickers out."
+        )
+    listed = {key.ticker for key in per_ticker}
     unknown = [ticker for ticker in dict.fromkeys(tickers) if ticker not in listed]
     if unknown:
         where = f" for {', '.join(datasets)}" if datasets else ""
         raise UniverseError(
             f"the universe {universe.path} does not list {first(unknown)}{where}: run"
-            f" `ops-pipeline universe add {unknown[0]}{f' --dataset {datasets[0]}' if datasets else ''}`."
+            f" `ops-pipeline universe add {shlex.quote(unknown[0])} --dataset {per_ticker[0].dataset}`."
         )
     wanted = set(tickers)
     return [

@@ -17,7 +17,9 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.queries import RunSummary
 
 
-def summary_panel(run_id: str, summary: RunSummary | None, *, keys: Mapping[str, int] | None = None, seconds: float | None = None) -> Panel:
+def summary_panel(
+    run_id: str, summary: RunSummary | None, *, keys: Mapping[str, int] | None = None, seconds: float | None = None
+) -> Panel:
     """A run's figures.
 
     Args:
@@ -39,11 +41,18 @@ def summary_panel(run_id: str, summary: RunSummary | None, *, keys: Mapping[str,
     if summary is None:
         grid.add_row("files", Text("none: nothing had to be asked or promoted"))
     else:
-        grid.add_row("files", Text(f"{summary.files:,} of {summary.datasets:,} datasets and {summary.tickers:,} tickers"))
+        grid.add_row(
+            "files",
+            Text(
+                f"{summary.files:,} of {output.number(summary.datasets, 'dataset')} and {output.number(summary.tickers, 'ticker')}"
+            ),
+        )
         read = f"{output.counts(summary.bronze)}; {summary.bronze_rows:,} rows, {output.size(summary.bronze_bytes)}"
         grid.add_row("bronze", Text(read))
-        grid.add_row("silver", Text(f"{output.counts(summary.silver_rows)} (rows of {summary.silver_files:,} files)"))
-        grid.add_row("gold", Text(f"{output.counts(summary.gold_rows)} (rows of {summary.gold_files:,} files)"))
+        grid.add_row(
+            "silver", Text(f"{output.counts(summary.silver_rows)} (rows of {output.number(summary.silver_files, 'file')})")
+        )
+        grid.add_row("gold", Text(f"{output.counts(summary.gold_rows)} (rows of {output.number(summary.gold_files, 'file')})"))
         if summary.started:
             grid.add_row("started", Text(output.moment(summary.started)))
         failures = summary.failed_files

@@ -1,7 +1,7 @@
 """The three assets and the one step that moves them.
 
-Belongs here: the assets' declarations and the thin wrapper around the engine's `run_batch`. Does not belong here: the run itself (`engine`),
-what is told of a key (`events`).
+Belongs here: the assets' declarations and the thin wrapper around the engine's `run_batch`. Does not belong here: the run itself
+(`engine`), what is told of a key (`events`).
 
 No `from __future__ import annotations` here: Dagster reads the step's config and resources from annotations that must be classes.
 
@@ -20,10 +20,9 @@ from dagster import (
     AssetsDefinition,
     AssetSpec,
     BackfillPolicy,
-    DagsterRun,
+    DagsterExecutionInterruptedError,
     Failure,
     MetadataValue,
-    RunsFilter,
     multi_asset,
 )
 
@@ -32,10 +31,12 @@ from ops_pipeline.defs.batch import BatchConfig, read_keys
 from ops_pipeline.defs.checks import log_checks
 from ops_pipeline.defs.events import (
     STEP,
+    Schemas,
     closes,
     failed_layers,
     materialization,
     report_planned,
+    tell,
 )
 from ops_pipeline.defs.partitions import (
     add_missing_tickers,
@@ -113,14 +114,20 @@ def build_assets(base: Context) -> AssetsDefinition:
     def lake(context: AssetExecutionContext, config: BatchConfig, ops: OpsDuckDBResource) -> Iterator[AssetMaterialization]:
         home = replace(base, service=OpsService(ops.warehouse))
         try:
-            yield from _run(context, home, config)
+            _run(context, home, config)
         except UserError as e:
             raise Failure(str(e), allow_retries=False) from e
+        except RuntimeError as e:
+            # DuckDB turns an interrupt of the main thread into its own error; Dagster must see the interrupt to call the run cancelled.
+            if isinstance(e.__cause__, DagsterExecutionInterruptedError):
+                raise e.__cause__ from e
+            raise
+        yield from ()  # a generator may end without outputs, a function may not; the events are logged, see `events.tell`
 
     return lake
 
 
-def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> Iterator[AssetMaterialization]:
+def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> None:
     home.migrate(context.log.info)
     planned = context.run.is_partitioned
     layers = [layer for layer in LAYERS if AssetKey(layer) in context.selected_asset_keys and (planned or layer in config.layers)]
@@ -128,6 +135,7 @@ def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> 
     keys = _keys(context, home, config, options)
     outcomes: Counter[OutcomeKind] = Counter()
     failed: list[Outcome] = []
+    schemas = Schemas(home)
     with closing(run_batch(home, keys, options, run_id=context.run.run_id)) as run:
         for outcome in run:
             outcomes[outcome.kind] += 1
@@ -141,7 +149,7 @@ def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> 
                 )
             for layer in layers:
                 if closes(layer, outcome, planned=planned):
-                    yield materialization(home, layer, outcome)
+                    tell(context, materialization(home, schemas, layer, outcome))
     context.log.info("%d keys: %s", len(keys), _counts(outcomes))
     log_checks(context, home, layers)
     if failed:
@@ -175,11 +183,13 @@ def _keys(
 
 def ancestors(context: AssetExecutionContext) -> frozenset[str]:
     """The runs that this one re-executes, over all generations: what they completed is not done again."""
-    root = context.run.root_run_id
-    if root is None:
-        return frozenset()
-    runs: Sequence[DagsterRun] = context.instance.get_runs(filters=RunsFilter(tags={"dagster/root_run_id": root}))
-    return frozenset({root, *(run.run_id for run in runs)}) - {context.run.run_id}
+    found: set[str] = set()
+    parent = context.run.parent_run_id
+    while parent is not None and parent not in found:
+        found.add(parent)
+        run = context.instance.get_run_by_id(parent)
+        parent = run.parent_run_id if run else None
+    return frozenset(found)
 
 
 def _counts(outcomes: Counter[OutcomeKind]) -> str:
@@ -190,7 +200,8 @@ def _failure(failed: Sequence[Outcome], outcomes: Counter[OutcomeKind]) -> Failu
     shown = "\n".join(f"- `{o.key}` in {o.failed_layer}: {o.reason}" for o in failed[:SHOWN_FAILURES])
     more = f"\n- and {len(failed) - SHOWN_FAILURES} more: `ops-pipeline show` lists them" if len(failed) > SHOWN_FAILURES else ""
     return Failure(
-        f"{len(failed)} of {outcomes.total()} keys failed; every other key is stored. Re-execute this run to do only what is left.",
+        f"{len(failed)} of {outcomes.total()} keys failed; every other key is stored. "
+        "Re-execute this run from failure to do only what is left.",
         metadata={
             "failed": MetadataValue.md(shown + more),
             "outcomes": MetadataValue.json({k.value: n for k, n in outcomes.items()}),

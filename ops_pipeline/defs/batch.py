@@ -29,13 +29,15 @@ INLINE_KEYS = 50
 
 
 class BatchConfig(Config):
-    """What a run does; in a run that Dagster gave partitions to, `keys` and `keys_file` stay empty."""
+    """What a run does; in a run that Dagster gave partitions to, `partitions` and `partitions_file` stay empty."""
 
-    keys: list[str] = Field(
+    # Not `keys`: Dagster calls dict() on a config, which takes an attribute of that name for a mapping's.
+    partitions: list[str] = Field(
         default=[],
-        description="Partitions as `dataset|ticker`, such as `sample.eod-prices|AAPL` or `sample.fx-rates|-`; empty: every partition of the universe that is due.",
+        description="Partitions as `dataset|ticker`, such as `sample.eod-prices|AAPL` or `sample.fx-rates|-`;"
+        " empty: every partition of the universe that is due.",
     )
-    keys_file: str = Field(
+    partitions_file: str = Field(
         default="",
         description="A key list below the data folder's runs/keys, named by its content; used for long lists.",
     )
@@ -98,13 +100,13 @@ def run_config(folder: Path, keys: Sequence[PartitionKey], as_of: datetime) -> d
     listed = [f"{k.dataset}|{k.ticker}" for k in keys]
     config: dict[str, Any] = {"as_of": as_of.isoformat()}
     if len(listed) <= INLINE_KEYS:
-        config["keys"] = listed
+        config["partitions"] = listed
     else:
         body = json.dumps(listed, ensure_ascii=False, indent=0).encode()
         name = f"{hashlib.sha256(body).hexdigest()}.json"
         if not (folder / name).exists():
             write_atomically(folder / name, body)
-        config["keys_file"] = name
+        config["partitions_file"] = name
     return {"ops": {STEP: {"config": config}}}
 
 
@@ -114,9 +116,9 @@ def read_keys(folder: Path, config: BatchConfig) -> list[PartitionKey]:
     Raises:
         UserError: for a key that is none, or a key list that is gone or does not hold what its name says.
     """
-    listed = list(config.keys)
-    if config.keys_file:
-        path = folder / config.keys_file
+    listed = list(config.partitions)
+    if config.partitions_file:
+        path = folder / config.partitions_file
         try:
             body = path.read_bytes()
         except OSError as e:
@@ -126,5 +128,5 @@ def read_keys(folder: Path, config: BatchConfig) -> list[PartitionKey]:
         listed += json.loads(body)
     wrong = next((k for k in listed if "|" not in k), None)
     if wrong is not None:
-        raise UserError(f"config keys: {wrong!r} is not a partition; write dataset|ticker, such as sample.eod-prices|AAPL.")
+        raise UserError(f"config partitions: {wrong!r} is not a partition; write dataset|ticker, such as sample.eod-prices|AAPL.")
     return [PartitionKey(k.partition("|")[2], k.partition("|")[0]) for k in listed]

@@ -2,8 +2,8 @@
 
 Belongs here: what Dagster shows of the ledger's own findings. Does not belong here: how they are found (`ops.queries`).
 
-The step logs each check's result itself when it ends, because Dagster skips a check's own step after a step without outputs, and a batch has
-none. The definitions make the same checks runnable by hand.
+The step logs each check's result itself when it ends, because Dagster skips a check's own step after a step without outputs, and a batch
+has none. The definitions make the same checks runnable by hand.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Fetching: requests under way at once, each answer stored raw the moment it is there.
 
-Belongs here: concurrency, storing, and what a failed request leaves. Does not belong here: the ledger (`promote`), which request is sent
-(`plan`), and a vendor's ways (`sources`).
+Belongs here: concurrency, storing, and what a failed or stopped request leaves. Does not belong here: the ledger (`promote`), which request
+is sent (`plan`), and a vendor's ways (`sources`).
 """
 
 from __future__ import annotations
@@ -20,14 +20,18 @@ from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.sources import SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Iterator, Sequence
 
     from ops_pipeline.bronze.store import StoredFile
     from ops_pipeline.engine.context import Context
     from ops_pipeline.recipes.models import Recipe
-    from ops_pipeline.sources import Request, Source
+    from ops_pipeline.sources import Answer, Request, Source
 
 log = logging.getLogger("ops_pipeline.engine")
+
+STOPPED = "the run was stopped before this was answered; the next run asks again"
+# A client that pages without end would fill the disk: no real answer has so many parts.
+MAX_PARTS = 10_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,17 +45,19 @@ class Asked:
 
 async def fetch_all(
     context: Context,
-    run_id: str,
     asked: Sequence[Asked],
-    deliver: Callable[[list[DatasetInjestion]], Awaitable[None]],
+    deliver: Callable[[list[DatasetInjestion]], None],
+    room: Callable[[], Awaitable[object]],
 ) -> None:
     """Sends every request, so many at once as the settings and its source allow.
 
+    When it is cancelled, what is being stored is stored to the end and delivered; requests that were under way end as stopped.
+
     Args:
         context: the home.
-        run_id: the run that asks.
         asked: requests whose rows are in the ledger.
-        deliver: gets the rows of each request when it is complete or failed: one a part, stored or failed, not read and not recorded yet.
+        deliver: gets the rows of each request when it is complete, failed or stopped: one a part, not read and not recorded yet.
+        room: is awaited before each request: it waits while what was delivered piles up.
 
     Raises:
         UserError: when a source cannot work at all, or bronze cannot be written; other requests are stopped.
@@ -60,122 +66,165 @@ async def fetch_all(
     for one in asked:
         by_source.setdefault(one.recipe.source, []).append(one)
     slots = asyncio.Semaphore(context.settings.concurrency)
-    async with AsyncExitStack() as stack:
-        async with asyncio.TaskGroup() as group:
-            for name, mine in by_source.items():
-                declaration = context.catalogue.sources[name]
-                source = context.open_source(declaration.client)
-                stack.push_async_callback(source.aclose)
-                # A fixed number of workers a source, not a task a request: memory does not grow with the number of keys.
-                work = iter(mine)
-                for _ in range(min(declaration.concurrency, len(mine))):
-                    group.create_task(_worker(context, run_id, source, work, slots, deliver))
+    async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
+        for name, mine in by_source.items():
+            declaration = context.catalogue.sources[name]
+            source = context.open_source(declaration.client)
+            stack.push_async_callback(_close, name, source)
+            # A fixed number of workers a source, not a task a request: memory does not grow with the number of keys.
+            work = iter(mine)
+            for _ in range(min(declaration.concurrency, len(mine))):
+                group.create_task(_worker(context, source, work, slots, deliver, room))
+
+
+async def _close(name: str, client: object) -> None:
+    """Lets a client, or one of its generators, go: one that cannot say goodbye costs nothing, every answer is stored by then."""
+    try:
+        await client.aclose()  # type: ignore[attr-defined]
+    except AttributeError:
+        return  # an iterator that is no generator has nothing to close
+    except Exception as e:
+        log.warning("the source %s raised %s when it was closed", name, type(e).__name__, exc_info=True)
 
 
 async def _worker(
     context: Context,
-    run_id: str,
     source: Source,
-    work: object,
+    work: Iterator[Asked],
     slots: asyncio.Semaphore,
-    deliver: Callable[[list[DatasetInjestion]], Awaitable[None]],
+    deliver: Callable[[list[DatasetInjestion]], None],
+    room: Callable[[], Awaitable[object]],
 ) -> None:
-    for one in work:  # type: ignore[attr-defined]
+    for one in work:
+        await room()
         async with slots:
-            rows = await _fetch(context, run_id, source, one)
-        await deliver(rows)
+            fetched = _Fetched(context, one)
+            try:
+                await fetched.run(source)
+            except asyncio.CancelledError:
+                deliver(fetched.end())
+                raise
+            deliver(fetched.end())
 
 
-async def _fetch(context: Context, run_id: str, source: Source, asked: Asked) -> list[DatasetInjestion]:
-    """The rows of one request, one a part; whatever goes wrong with the source fails these rows and nothing else."""
-    row, rows, complete = asked.row, [], False
-    row.bronze_started()
-    steps.debug("asking %s", row.file_id)
-    try:
-        async for answer in source.fetch(asked.request):
-            row = asked.row if answer.part == 1 else DatasetInjestion.open(asked.request, run_id, part=answer.part)
-            rows.append(row)
-            stored = await _store(context, asked, row, answer.body)
-            _received(row, stored, answer.status_code)
-            complete = answer.last
-        if not complete:
-            raise SourceError(
-                "the answer ended before its last part; it is asked again with the next run",
-                kind="transient",
+class _Fetched:
+    """One request being answered: its rows, one a part."""
+
+    def __init__(self, context: Context, asked: Asked) -> None:
+        self.context, self.asked = context, asked
+        self.rows: list[DatasetInjestion] = []
+        self.complete = False
+
+    async def run(self, source: Source) -> None:
+        """Asks and stores; whatever goes wrong with the source fails these rows and nothing else."""
+        try:
+            await self._ask(source)
+        except SourceError as e:
+            await self._fail(e)
+        except DamagedFileError as e:
+            await self._fail(SourceError(str(e), kind="permanent"))
+        except UserError:
+            raise  # the rows stay as asked: the next run finds what is on disk
+        except asyncio.CancelledError as e:
+            task = asyncio.current_task()
+            if task is None or not task.cancelling():
+                await self._fail_unknown(e)  # the source's own doing
+                return
+            if not self.complete:
+                await self._fail(SourceError(STOPPED, kind="transient"))
+            raise
+        except Exception as e:  # noqa: BLE001 - a source may be a user's own code: whatever it raises fails its key, never the others
+            await self._fail_unknown(e)
+
+    def end(self) -> list[DatasetInjestion]:
+        """The rows, ready to be recorded."""
+        for row in self.rows:
+            row.request_complete = self.complete
+        return self.rows
+
+    async def _ask(self, source: Source) -> None:
+        self.asked.row.bronze_started()
+        steps.debug("asking %s", self.asked.row.file_id)
+        answers = source.fetch(self.asked.request)
+        try:
+            async for answer in answers:
+                part = len(self.rows) + 1
+                if answer.part != part:
+                    raise SourceError(f"the source gave part {answer.part} where part {part} was due", kind="permanent")
+                if part > MAX_PARTS:
+                    raise SourceError(f"the answer has no end: it was given up after {MAX_PARTS} parts", kind="permanent")
+                self.rows.append(self._row(part))
+                await self._store(self.rows[-1], answer.body, answer.status_code, answer=answer)
+                if answer.last:
+                    return
+        finally:
+            # A generator that is left early would keep its connection until the loop ends.
+            await _close(self.asked.request.source, answers)
+        raise SourceError("the answer ended before its last part; it is asked again with the next run", kind="transient")
+
+    def _row(self, part: int) -> DatasetInjestion:
+        row = self.asked.row
+        return row if part == 1 else DatasetInjestion.open(self.asked.request, row.run_id, part=part)
+
+    async def _store(self, row: DatasetInjestion, body: bytes, status_code: int | None, *, answer: Answer | None = None) -> None:
+        """Stores a body and tells the row; an error's body when there is no answer. A cancelled task does it all the same."""
+
+        def work() -> StoredFile:
+            if answer and not answer.last:
+                self.context.leases.note_next_part(row.run_id, row.file_id, self.asked.request.file_id(answer.part + 1))
+            return self.context.store.store(
+                folder=partition_folder(row.domain, row.source, row.dataset, row.discriminator, row.ticker),
+                file_id=row.file_id,
+                body=body,
+                extension=self.asked.recipe.answer.format,
+                run_id=row.run_id,
+                error=answer is None,
             )
-    except SourceError as e:
-        await _fail(context, asked, rows, e)
-    except DamagedFileError as e:
-        await _fail(context, asked, rows, SourceError(str(e), kind="permanent"))
-    except UserError:
-        raise
-    except Exception as e:  # noqa: BLE001 - a source may be a user's own code: whatever it raises fails its key, never the others
-        log.warning(
-            "%s: the source raised %s",
-            asked.row.partition,
-            type(e).__name__,
-            exc_info=True,
+
+        steps.debug("storing %s", row.file_id)
+        storing = asyncio.ensure_future(asyncio.to_thread(work))
+        try:
+            await asyncio.shield(storing)
+        except asyncio.CancelledError:
+            # No thread can be stopped: without waiting, the file would be there and no row would name it.
+            await asyncio.wait({storing})
+            if storing.exception() is None:
+                self._received(row, storing.result(), status_code, answer)
+            raise
+        self._received(row, storing.result(), status_code, answer)
+        steps.debug("stored %s", row.file_id)
+
+    def _received(self, row: DatasetInjestion, stored: StoredFile, status_code: int | None, answer: Answer | None) -> None:
+        # An answer that was stored before has the time of its first storing; this run knows it since now.
+        reused = row.bronze_injest_start_time is not None and stored.stored_at < row.bronze_injest_start_time
+        row.bronze_received(
+            filename=stored.filename,
+            payload_hash=stored.payload_hash,
+            size=stored.size,
+            stored_at=utc_now() if reused else stored.stored_at,
+            status_code=status_code,
         )
-        await _fail(
-            context,
-            asked,
-            rows,
-            SourceError(
-                f"the source failed with {type(e).__name__}; the log has the details",
-                kind="permanent",
-            ),
-        )
-    for done in rows:
-        done.request_complete = complete and all(r.bronze_error is None for r in rows)
-    return rows
+        self.complete = answer is not None and answer.last
 
+    async def _fail_unknown(self, error: BaseException) -> None:
+        """The text of an exception that is not ours may hold a secret: the ledger gets its name only."""
+        name = type(error).__name__
+        log.warning("%s: the source raised %s", self.asked.row.partition, name, exc_info=error)
+        await self._fail(SourceError(f"the source failed with {name}; the log has the details", kind="permanent"))
 
-def _received(row: DatasetInjestion, stored: StoredFile, status_code: int | None) -> None:
-    # An answer that was stored before has the time of its first storing; this run knows it since now.
-    reused = row.bronze_injest_start_time is not None and stored.stored_at < row.bronze_injest_start_time
-    row.bronze_received(
-        filename=stored.filename,
-        payload_hash=stored.payload_hash,
-        size=stored.size,
-        stored_at=utc_now() if reused else stored.stored_at,
-        status_code=status_code,
-    )
-
-
-async def _store(
-    context: Context,
-    asked: Asked,
-    row: DatasetInjestion,
-    body: bytes,
-    *,
-    error: bool = False,
-) -> StoredFile:
-    stored = await asyncio.to_thread(
-        context.store.store,
-        folder=partition_folder(row.domain, row.source, row.dataset, row.discriminator, row.ticker),
-        file_id=row.file_id,
-        body=body,
-        extension=asked.recipe.answer.format,
-        run_id=row.run_id,
-        error=error,
-    )
-    steps.debug("stored %s", row.file_id)
-    return stored
-
-
-async def _fail(context: Context, asked: Asked, rows: list[DatasetInjestion], error: SourceError) -> None:
-    """Ends the request's last part as failed or deferred, keeping the body that came with the error; good parts stay as they are."""
-    last = rows[-1] if rows else None
-    if last is None or last.bronze_filename:
-        last = asked.row if last is None else DatasetInjestion.open(asked.request, asked.row.run_id, part=last.request_part + 1)
-        rows.append(last)
-    if error.body:
-        _received(
-            last,
-            await _store(context, asked, last, error.body, error=True),
-            error.status_code,
-        )
-    if error.kind == "deferred":
-        last.bronze_deferred(str(error))
-    else:
-        last.bronze_failed(str(error), error.status_code)
+    async def _fail(self, error: SourceError) -> None:
+        """Ends the request's last part as failed or deferred, keeping the body that came with the error; good parts stay as they are."""
+        self.complete = False
+        if not self.rows or self.rows[-1].bronze_filename:
+            self.rows.append(self._row(len(self.rows) + 1))
+        last = self.rows[-1]
+        try:
+            if error.body:
+                await self._store(last, error.body, error.status_code)
+        except DamagedFileError as e:
+            log.warning("%s", e)  # this very error body was stored before and is damaged now: the error itself is what counts
+        finally:
+            if error.kind == "deferred":
+                last.bronze_deferred(str(error))
+            else:
+                last.bronze_failed(str(error), error.status_code)

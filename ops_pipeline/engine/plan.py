@@ -149,15 +149,12 @@ def due_keys(context: Context, options: RunOptions) -> list[PartitionKey]:
 
 
 def _answered(planned: PlannedKey, latest: DatasetInjestion | None) -> bool:
-    last = planned.requests[-1] if planned.requests else None
-    return bool(
-        last
-        and last.to_date
-        and latest
-        and latest.requested_to_date
-        and latest.requested_to_date >= last.to_date
-        and len(planned.requests) == 1
-    )
+    """Whether the partition's latest answer is that to the one window which is planned, or to a wider one."""
+    if len(planned.requests) != 1 or latest is None or not latest.request_complete or latest.silver_errors is not None:
+        return False
+    window = planned.requests[0]
+    begin, end = latest.requested_from_date, latest.requested_to_date
+    return bool(begin and end and window.from_date and window.to_date and begin <= window.from_date and window.to_date <= end)
 
 
 def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions) -> _Known:
@@ -181,9 +178,9 @@ def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions)
 
 
 def retryable(context: Context, rows: list[DatasetInjestion], stage: Stage) -> list[DatasetInjestion]:
-    """Without files that silver refused as a whole by the very recipe in force: the same bytes would be refused again."""
-    if stage is not Stage.SILVER:
-        return rows
+    """Without files that silver refused as a whole by the recipe in force, as it would again, and those whose recipe has no gold."""
+    if stage is Stage.GOLD:
+        return [row for row in rows if context.catalogue.recipes[row.dataset_key].gold is not None]
     hashes = {key: recipe.recipe_hash for key, recipe in context.catalogue.recipes.items()}
     return [row for row in rows if row.silver_errors is None or row.silver_recipe_hash != hashes.get(row.dataset_key)]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.plan import retryable
+from ops_pipeline.errors import BronzeError
 from ops_pipeline.gold.build import commit_gold
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
@@ -74,31 +75,45 @@ class Promoter:
         repeated = [row for row in received if self._repeats(row, self.latest.get(row.partition))]
         skip = {row.key for row in repeated}
         staged = self._read([row for row in received if row.key not in skip])
-        if not rows:
-            return staged
-        with self.context.warehouse.transaction() as connection:
-            repo = OpsRepo(connection)
-            now = repo.latest_files({row.partition for row in repeated})
-            for row in repeated:
-                # Another run may have recorded a file between planning and now: only the ledger under the lock tells.
-                before = now.get(row.partition)
-                if before is not None and self._repeats(row, before) and before.order < row.order:
-                    row.bronze_unchanged(before.bronze_rows)
-                else:
-                    skip.discard(row.key)
-            doubted = [row for row in repeated if row.key not in skip]
+        steps.debug("read %d answers", len(received) - len(repeated))
+        while rows:
+            with self.context.warehouse.transaction() as connection:
+                repo = OpsRepo(connection)
+                # Another run may have recorded a file since planning: only the ledger under the lock tells what the latest is now.
+                doubted = self._unchanged(repeated, repo) if repeated else []
+                if not doubted:
+                    repo.upsert(rows, Stage.BRONZE)
+                    steps.debug("recording %d files", len(rows))
+                    break
+            # Read after all, without the lock; silver stages a dataset again whose files are not all in one piece.
+            known = {row.key for row in doubted}
+            repeated = [row for row in repeated if row.key not in known]
             for key, more in self._read(doubted).items():
-                staged.setdefault(key, more)  # silver stages a dataset again whose files are not all here
-            repo.upsert(rows, Stage.BRONZE)
+                staged.setdefault(key, more)
         steps.debug("recorded %d files", len(rows))
         return staged
 
+    def _unchanged(self, repeated: Sequence[DatasetInjestion], repo: OpsRepo) -> list[DatasetInjestion]:
+        """Marks rows whose answer repeats the partition's latest file; returns those of which it is not true."""
+        latest, doubted = repo.latest_files({row.partition for row in repeated}), []
+        for row in repeated:
+            before = latest.get(row.partition)
+            if before is not None and before.order < row.order and self._repeats(row, before):
+                row.bronze_unchanged(before.bronze_rows)
+            else:
+                doubted.append(row)
+        return doubted
+
     def _repeats(self, row: DatasetInjestion, before: DatasetInjestion | None) -> bool:
-        """Whether the answer is the partition's latest file once more: same bytes, same request, same recipe, fully promoted."""
-        if before is None or before.payload_identity != row.payload_identity or not before.fully_promoted:
+        """Whether the answer is the partition's latest file once more: same bytes, same request, same recipe, fully promoted.
+
+        A part of a request that never got its last part does not count: it moved no watermark, and as `unchanged` it never would.
+        """
+        if before is None or before.payload_identity != row.payload_identity:
             return False
-        recipe = self.context.catalogue.recipes[row.dataset_key]
-        return before.bronze_outcome == "unchanged" or before.silver_recipe_hash == recipe.recipe_hash
+        if not before.fully_promoted or not before.request_complete or not row.request_complete:
+            return False
+        return before.silver_recipe_hash == self.context.catalogue.recipes[row.dataset_key].recipe_hash
 
     def _read(self, rows: Sequence[DatasetInjestion]) -> dict[str, Staged]:
         """Types the answers and tells each row what its file holds."""
@@ -110,11 +125,16 @@ class Promoter:
         return staged
 
     def _stage(self, recipe: Recipe, rows: Sequence[DatasetInjestion]) -> Staged:
-        return stage(
+        staged = stage(
             recipe,
             rows,
             {row.key: self.context.store.path(row.bronze_filename or "") for row in rows},
         )
+        root = self.context.settings.bronze_path
+        if any(profile.unreadable for profile in staged.profiles) and not root.is_dir():
+            # An unmounted disk is not the answers' fault: as failed, they would all be asked again.
+            raise BronzeError(f"The bronze folder {root} is not there, or no folder: put it back in its place and run again.")
+        return staged
 
     # --- silver ---------------------------------------------------------------------------------------------------------------
 
@@ -138,8 +158,10 @@ class Promoter:
                     ready = staged.get(key)
                     if ready is None or {f.key for f in ready.files} != {f.key for f in batch}:
                         ready = self._stage(recipe, batch)
+                    steps.debug("staged %d files", len(batch))
                     with self.context.warehouse.transaction() as connection:
                         promotion = commit_promotion(connection, ready, self.run_id)
+                        steps.debug("merging %d files", len(promotion.rows))
                     steps.debug("merged %d files", len(promotion.rows))
                     written += promotion.rows
                     left += promotion.incomplete
@@ -181,6 +203,7 @@ class Promoter:
             for batch in self._batches(mine):
                 with self.context.warehouse.transaction() as connection:
                     written += commit_gold(connection, recipe, batch, self.run_id)
+                    steps.debug("building gold from %d files", len(batch))
                 steps.debug("built gold from %d files", len(batch))
         return written
 

@@ -10,19 +10,21 @@ requests go on while rows are merged, and merging goes on while the caller write
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import queue
 import threading
 import uuid
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.context import steps
-from ops_pipeline.engine.fetch import Asked, fetch_all
+from ops_pipeline.engine.fetch import STOPPED, Asked, fetch_all
 from ops_pipeline.engine.heal import heal
 from ops_pipeline.engine.outcome import Outcome, outcome_of
 from ops_pipeline.engine.plan import PlannedKey, RunOptions, plan
 from ops_pipeline.engine.promote import Promoter
+from ops_pipeline.errors import UserError
 from ops_pipeline.ops.ingestion import DatasetInjestion
 
 if TYPE_CHECKING:
@@ -38,15 +40,15 @@ BATCH_SECONDS = 2.0
 # Answers that wait to be recorded while the database is busy: small objects, their bodies are on disk.
 INBOX = 10_000
 
-STOPPED = "the run was stopped before this was answered; the next run asks again"
-
 
 def new_run_id() -> str:
     """An id for a run that Dagster did not start."""
     return str(uuid.uuid4())
 
 
-def run_batch(context: Context, keys: Sequence[PartitionKey], options: RunOptions, *, run_id: str) -> Generator[Outcome, None, None]:
+def run_batch(
+    context: Context, keys: Sequence[PartitionKey], options: RunOptions, *, run_id: str
+) -> Generator[Outcome, None, None]:
     """Runs the keys and gives one outcome a key, as soon as it is known.
 
     Closing the generator, or raising into it, stops the run: what is fetched is recorded, what is not is marked, and no lock is left.
@@ -61,7 +63,10 @@ def run_batch(context: Context, keys: Sequence[PartitionKey], options: RunOption
         UserError: when the run as a whole cannot go on (full disk, database held by a foreign process for too long); what was stored by
             then is finished by the next run.
     """
+    # A retry under the same run id goes on where its earlier attempt ended.
+    options = replace(options, after_runs=options.after_runs | {run_id})
     with context.leases.held(run_id):
+        steps.debug("started")
         promoter = Promoter(context, run_id, options.layers)
         heal(context, run_id, promoter)
         planned = plan(context, keys, options)
@@ -70,9 +75,27 @@ def run_batch(context: Context, keys: Sequence[PartitionKey], options: RunOption
             if item.verdict is not None:
                 yield Outcome(item.key, item.verdict, item.reason)
         if work:
-            yield from _Run(context, run_id, options, promoter, work).outcomes()
-            context.warehouse.checkpoint()
+            try:
+                yield from _Run(context, run_id, options, promoter, work).outcomes()
+            finally:
+                _tidy(context, run_id)
+            _fold(context)
         steps.debug("finished")
+
+
+def _tidy(context: Context, run_id: str) -> None:
+    try:
+        context.store.discard_temporary(run_id)
+    except UserError as e:
+        log.warning("%s", e)  # what went wrong with the disk is told by what could not be stored
+
+
+def _fold(context: Context) -> None:
+    steps.debug("folding the log")
+    try:
+        context.warehouse.checkpoint()
+    except UserError as e:
+        log.warning("the database's log was not folded: %s", e)  # everything is committed and told
 
 
 @dataclass(slots=True)
@@ -95,15 +118,12 @@ class _Run:
         promoter: Promoter,
         work: Sequence[PlannedKey],
     ) -> None:
-        self.context, self.run_id, self.options, self.promoter = (
-            context,
-            run_id,
-            options,
-            promoter,
-        )
+        self.context, self.options, self.promoter = context, options, promoter
         self.states = {p.key: _KeyState(len(p.requests) + bool(p.pending)) for p in work}
         self.waiting = [p.key for p in work if p.pending]
         self.asked = [Asked(p.recipe, r, DatasetInjestion.open(r, run_id)) for p in work if p.recipe for r in p.requests]
+        self.inbox: asyncio.Queue[list[DatasetInjestion] | None] = asyncio.Queue()
+        self.room = asyncio.Event()
         self.told: queue.SimpleQueue[Outcome | object] = queue.SimpleQueue()
         self.error: BaseException | None = None
         self.stopping = threading.Event()
@@ -124,14 +144,15 @@ class _Run:
             if worker.is_alive():
                 self._stop()
             _join(worker)
-        if self.error is not None:
-            raise self.error
+            if self.error is not None:
+                raise self.error
 
     def _stop(self) -> None:
         self.stopping.set()
         loop, fetching = self.loop, self.fetching
-        if loop is not None and fetching is not None and not loop.is_closed():
-            loop.call_soon_threadsafe(fetching.cancel)
+        if loop is not None and fetching is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: nothing is under way
+                loop.call_soon_threadsafe(fetching.cancel)
 
     def _work(self) -> None:
         try:
@@ -142,29 +163,35 @@ class _Run:
             self.told.put(_END)
 
     async def _drive(self) -> None:
-        inbox: asyncio.Queue[list[DatasetInjestion] | None] = asyncio.Queue(INBOX)
+        self.room.set()
         self.loop = asyncio.get_running_loop()
-        self.fetching = asyncio.create_task(fetch_all(self.context, self.run_id, self.asked, inbox.put))
+        self.fetching = asyncio.create_task(fetch_all(self.context, self.asked, self._deliver, self.room.wait))
         if self.stopping.is_set():
             self.fetching.cancel()
-        promoting = asyncio.create_task(self._promote_all(inbox))
+        promoting = asyncio.create_task(self._promote_all())
         await asyncio.wait({self.fetching, promoting}, return_when=asyncio.FIRST_COMPLETED)
         if promoting.done():  # before the fetching ended: recording failed, so there is no point in asking on
             self.fetching.cancel()
-            await asyncio.gather(self.fetching, return_exceptions=True)
-            promoting.result()
-            return
-        await inbox.put(None)
-        await promoting
-        if self.fetching.cancelled():
+            await asyncio.wait({self.fetching})
+        self.inbox.put_nowait(None)
+        await asyncio.wait({promoting})
+        if self.stopping.is_set() and promoting.exception() is None:
             await asyncio.to_thread(self._mark_unanswered)
-        else:
-            _raise_first(self.fetching)
+        errors = [error for error in (_error(self.fetching), _error(promoting)) if error is not None]
+        if errors:
+            raise errors[0]
 
-    async def _promote_all(self, inbox: asyncio.Queue[list[DatasetInjestion] | None]) -> None:
+    def _deliver(self, rows: list[DatasetInjestion]) -> None:
+        if rows:
+            self.inbox.put_nowait(rows)
+        if self.inbox.qsize() >= INBOX:
+            self.room.clear()
+
+    async def _promote_all(self) -> None:
         """Takes what is fetched in batches; promotes what waited from earlier runs first."""
         if self.waiting and not self.stopping.is_set():
             await asyncio.to_thread(self._take, [], self.waiting)
+        await asyncio.to_thread(self.promoter.expect, [asked.row.partition for asked in self.asked])
         ended = False
         while not ended:
             batch: list[list[DatasetInjestion]] = []
@@ -172,9 +199,10 @@ class _Run:
             while len(batch) < self.context.settings.batch_files:
                 timeout = None if deadline is None else max(0.0, deadline - asyncio.get_running_loop().time())
                 try:
-                    rows = await asyncio.wait_for(inbox.get(), timeout)
+                    rows = await asyncio.wait_for(self.inbox.get(), timeout)
                 except TimeoutError:
                     break
+                self.room.set()
                 if rows is None:
                     ended = True
                     break
@@ -201,17 +229,15 @@ class _Run:
 
     def _mark_unanswered(self) -> None:
         """Ends the rows of requests that were asked and never delivered."""
-        delivered = {key for state in self.states.values() for key in state.files}
-        left = [a.row for a in self.asked if a.row.key not in delivered and a.row.bronze_outcome == "asked"]
+        left = [a.row for a in self.asked if a.row.bronze_outcome == "asked"]
         for row in left:
-            row.bronze_filename = row.bronze_payload_hash = row.bronze_bytes = None
             row.bronze_failed(STOPPED)
         self.context.service.record_file_ingestions(left)
         log.warning("stopped with %d requests unanswered", len(left))
 
 
 def _join(worker: threading.Thread) -> None:
-    """Waits until the thread has flushed what it holds; a second interrupt while waiting is kept for afterwards."""
+    """Waits until the thread has flushed what it holds; an interrupt while waiting is kept for afterwards."""
     interrupt: BaseException | None = None
     while worker.is_alive():
         try:
@@ -222,10 +248,9 @@ def _join(worker: threading.Thread) -> None:
         raise interrupt
 
 
-def _raise_first(task: asyncio.Task[None]) -> None:
-    """Raises what the fetching raised: of a group, the first, since one sentence is what the user can act on."""
-    error = task.exception()
+def _error(task: asyncio.Task[None]) -> BaseException | None:
+    """What the task raised: of a group, the first, since one sentence is what the user can act on; None for a cancelled one."""
+    error = None if task.cancelled() else task.exception()
     while isinstance(error, BaseExceptionGroup):
         error = error.exceptions[0]
-    if error is not None:
-        raise error
+    return error

@@ -16,7 +16,6 @@ from ops_pipeline.gold.dimensions import ensure_instruments, refresh_dates
 from ops_pipeline.gold.facts import Fact, fact_of
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.recipes.models import NO_TICKER, TICKER_COLUMN
 from ops_pipeline.silver.typing_sql import identifier
 
 if TYPE_CHECKING:
@@ -27,9 +26,13 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.models import Recipe
 
 
+# The same file as silver's row: a gold row follows it even where its figures stay.
+_LINEAGE = ("bronze_file_id", "run_id", "known_at")
+
+
 @dataclass(frozen=True, slots=True)
 class Changes:
-    """Rows of a fact that a build wrote."""
+    """Rows of a fact that a build wrote; rows whose figures stayed and only their lineage moved are not counted."""
 
     created: int = 0
     updated: int = 0
@@ -43,6 +46,8 @@ def commit_gold(
     run_id: str,
 ) -> list[DatasetInjestion]:
     """Builds the gold rows that the files' changes can reach and writes the files' ledger rows.
+
+    A file that is built again, because a late one was merged before it, keeps the rows that it built before in its counts.
 
     Args:
         connection: inside the caller's exclusive transaction.
@@ -59,46 +64,38 @@ def commit_gold(
     if not rows:
         return []
     now = utc_now()
+    before = [(row.gold_rows_created, row.gold_rows_updated) for row in rows]
     for row in rows:
         row.gold_started(recipe, run_id, now)
     fact = fact_of(recipe)
     _register_files(connection, rows)
-    _touched_series(connection, recipe, fact)
+    _reach_of_files(connection, recipe, fact)
+    connection.unregister("gold_files")
     _build(connection, recipe, fact)
     counts = _attribute(connection)
     _write(connection, fact)
     refresh_dates(connection)
-    for number, row in enumerate(rows):
-        created, updated = counts.get(number, (0, 0))
-        row.gold_finished(created, updated, row.silver_from_date, row.silver_to_date)
+    for number, (row, (created, updated)) in enumerate(zip(rows, before, strict=True)):
+        more_created, more_updated = counts.get(number, (0, 0))
+        row.gold_finished(created + more_created, updated + more_updated, row.silver_from_date, row.silver_to_date)
     repo.upsert(rows, Stage.GOLD)
-    connection.unregister("gold_files")
     return rows
 
 
 def rebuild(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> Changes:
     """Computes every gold row of a dataset anew from silver and writes those that differ; inside the caller's transaction."""
     fact = fact_of(recipe)
-    series = identifier(fact.series)
+    if OpsRepo(connection).silver_columns_hash(recipe.silver_table) is None:
+        return Changes()  # nothing was ever promoted
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE touched AS SELECT {series} AS series, DATE '0001-01-01' AS from_date, DATE '9999-12-31' AS to_date,
-            DATE '0001-01-01' AS read_from, DATE '9999-12-31' AS build_to FROM {recipe.silver_table} GROUP BY {series}"""
+        f"""CREATE OR REPLACE TEMP TABLE reached AS SELECT 0 AS number, series, DATE '0001-01-01' AS from_date,
+            DATE '0001-01-01' AS read_from, DATE '9999-12-31' AS build_to
+        FROM (SELECT {identifier(fact.series)} AS series FROM {recipe.silver_table} UNION SELECT series FROM ({fact.present}))"""
     )
     _build(connection, recipe, fact)
-    changes = Changes(
-        *(
-            int(n)
-            for n in (
-                connection.execute(
-                    "SELECT count(*) FILTER (act = 'C'), count(*) FILTER (act = 'U'), count(*) FILTER (act = 'D') FROM built"
-                ).fetchone()
-                or ()
-            )
-        )
-    )
-    _write(connection, fact)
+    acts = _write(connection, fact)
     refresh_dates(connection)
-    return changes
+    return Changes(acts.get("C", 0), acts.get("U", 0), acts.get("D", 0))
 
 
 def _register_files(connection: duckdb.DuckDBPyConnection, rows: Sequence[DatasetInjestion]) -> None:
@@ -115,93 +112,96 @@ def _register_files(connection: duckdb.DuckDBPyConnection, rows: Sequence[Datase
     )
 
 
-def _touched_series(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) -> None:
-    """The temp table `touched`: per series the dates that changed, from where silver must be read, and how far the change reaches.
+def _reach_of_files(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) -> None:
+    """The temp table `reached`: per file and series, the first day that changed, from where silver must be read, and the last day reached.
 
-    Dates are found by counting the series' own rows, so that sparse series get as much as dense ones and no more.
+    Days are found by counting the series' own rows, so that sparse series get as much as dense ones and no more.
     """
     day, series = identifier(recipe.date_column or ""), identifier(fact.series)
     if recipe.per_ticker:
-        ranges = f"SELECT ticker AS {TICKER_COLUMN}, min(from_date) AS from_date, max(to_date) AS to_date FROM gold_files GROUP BY ticker"
-        joined = f"{recipe.silver_table} s JOIN ranges r ON s.{TICKER_COLUMN} = r.{TICKER_COLUMN}"
+        wanted, mine = "SELECT DISTINCT ticker AS series FROM gold_files", "f.ticker = w.series"
     else:
-        ranges = "SELECT min(from_date) AS from_date, max(to_date) AS to_date FROM gold_files"
-        joined = f"{recipe.silver_table} s CROSS JOIN ranges r"
+        wanted, mine = f"SELECT {series} AS series FROM {recipe.silver_table} UNION SELECT series FROM ({fact.present})", "true"
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE touched AS WITH ranges AS ({ranges})
-        SELECT s.{series} AS series, any_value(r.from_date) AS from_date, any_value(r.to_date) AS to_date,
-            coalesce(list_min(max(s.{day}, {fact.reach + 1}) FILTER (s.{day} < r.from_date)), any_value(r.from_date)) AS read_from,
-            coalesce(list_max(min(s.{day}, {fact.reach}) FILTER (s.{day} > r.to_date)), any_value(r.to_date)) AS build_to
-        FROM {joined} GROUP BY s.{series}"""
+        f"""CREATE OR REPLACE TEMP TABLE reached AS WITH wanted AS MATERIALIZED ({wanted}),
+        days AS MATERIALIZED (SELECT s.{series} AS series, s.{day} AS day, row_number() OVER (PARTITION BY s.{series} ORDER BY s.{day}) AS n
+            FROM {recipe.silver_table} s SEMI JOIN wanted w ON s.{series} = w.series),
+        counted AS (SELECT series, max(n) AS days FROM days GROUP BY series),
+        placed AS (SELECT f.number, w.series, f.from_date, f.to_date, coalesce(b.n, 0) AS before, coalesce(l.n, 0) AS last
+            FROM gold_files f JOIN wanted w ON {mine}
+            ASOF LEFT JOIN days b ON b.series = w.series AND f.from_date > b.day
+            ASOF LEFT JOIN days l ON l.series = w.series AND f.to_date >= l.day)
+        SELECT p.number, p.series, p.from_date, coalesce(b.day, p.from_date) AS read_from, greatest(l.day, p.to_date) AS build_to
+        FROM placed p LEFT JOIN counted c ON c.series = p.series
+        LEFT JOIN days b ON b.series = p.series AND p.before > 0 AND b.n = greatest(p.before - {fact.reach}, 1)
+        LEFT JOIN days l ON l.series = p.series AND l.n = least(p.last + {fact.reach}, c.days)"""
     )
 
 
 def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) -> None:
-    """The temp table `built`: every gold row in reach as it must be, with act C, U, N, or D for one that silver no longer has."""
+    """The temp table `built`: every gold row in reach as it must be.
+
+    Its `act` is C, U, N, L for a row whose figures stay and come from another file now, or D for one that silver no longer has.
+    """
     day, series = identifier(recipe.date_column or ""), identifier(fact.series)
     if recipe.per_ticker:
-        symbols = [row[0] for row in connection.execute("SELECT series FROM touched").fetchall()]
-        ensure_instruments(connection, recipe.domain, (s for s in symbols if s != NO_TICKER))
+        found = connection.execute(
+            f"SELECT DISTINCT s.{series} FROM {recipe.silver_table} s SEMI JOIN reached t ON s.{series} = t.series"
+        ).fetchall()
+        ensure_instruments(connection, recipe.domain, (row[0] for row in found))
+    in_reach = "EXISTS (SELECT 1 FROM reached t WHERE t.series = {0}.series AND {0}.date BETWEEN t.from_date AND t.build_to)"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE computed AS
-        WITH series_rows AS (SELECT s.*, t.series FROM {recipe.silver_table} s JOIN touched t ON s.{series} = t.series
-            AND s.{day} BETWEEN t.read_from AND t.build_to)
-        SELECT q.* FROM ({fact.query}) q JOIN touched t ON q.series = t.series AND q.date BETWEEN t.from_date AND t.build_to"""
+        WITH series_rows AS (SELECT s.*, t.series AS _series FROM {recipe.silver_table} s
+            JOIN (SELECT series, min(read_from) AS low, max(build_to) AS high FROM reached GROUP BY series) t
+            ON s.{series} = t.series AND s.{day} BETWEEN t.low AND t.high)
+        SELECT q.* FROM ({fact.query}) q WHERE {in_reach.format("q")}"""
     )
     same = " AND ".join(f"g.{k} = c.{k}" for k in fact.key)
     differs = f"({', '.join(f'c.{v}' for v in fact.values)}) IS DISTINCT FROM ({', '.join(f'g.{v}' for v in fact.values)})"
-    low_high = connection.execute("SELECT min(from_date), max(build_to) FROM touched").fetchone() or (None, None)
-    bounds = (
-        "" if low_high[0] is None else f"WHERE date BETWEEN DATE '{low_high[0].isoformat()}' AND DATE '{low_high[1].isoformat()}'"
+    moved = f"({', '.join(f'c.{v}' for v in _LINEAGE)}) IS DISTINCT FROM ({', '.join(f'g.{v}' for v in _LINEAGE)})"
+    low, high = connection.execute("SELECT min(from_date), max(build_to) FROM reached").fetchone() or (None, None)
+    bounds = "true" if low is None or high is None else f"date BETWEEN DATE '{low.isoformat()}' AND DATE '{high.isoformat()}'"
+    connection.execute(
+        f"""CREATE OR REPLACE TEMP TABLE built AS SELECT c.*,
+            CASE WHEN g.built_at IS NULL THEN 'C' WHEN {differs} THEN 'U' WHEN {moved} THEN 'L' ELSE 'N' END AS act
+        FROM computed c LEFT JOIN (SELECT * FROM {fact.table} WHERE {bounds}) g ON {same}"""
     )
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE built AS SELECT c.*, CASE WHEN g.built_at IS NULL THEN 'C' WHEN {differs} THEN 'U' ELSE 'N' END AS act
-        FROM computed c LEFT JOIN (SELECT * FROM {fact.table} {bounds}) g ON {same}"""
-    )
-    name = (
-        "(SELECT i.instrument_id, t.* FROM touched t JOIN gold.dim_instrument i ON i.symbol = t.series AND i.domain = '{recipe.domain}')"
-        if recipe.per_ticker
-        else "touched"
-    )
-    mine = "g.instrument_id = t.instrument_id" if recipe.per_ticker else "g.currency = t.series"
-    columns = [*fact.key, "series", "act"]
-    connection.execute(
-        f"""INSERT INTO built ({", ".join(columns)}) SELECT {", ".join(f"g.{k}" for k in fact.key)}, t.series, 'D'
-        FROM {fact.table} g JOIN {name} t ON {mine} AND g.date BETWEEN t.from_date AND t.build_to AND g.source = '{recipe.source}'
-        WHERE NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"""
+        f"""INSERT INTO built ({", ".join(fact.key)}, series, act) SELECT {", ".join(f"g.{k}" for k in fact.key)}, g.series, 'D'
+        FROM ({fact.present}) g WHERE {bounds} AND {in_reach.format("g")} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"""
     )
 
 
 def _attribute(connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[int, int]]:
-    """File number -> (created, updated): each changed row belongs to the newest file that reaches it."""
+    """File number -> (created, updated): each row whose figures changed belongs to the newest file that reaches it."""
     found = connection.execute(
-        f"""SELECT number, count(*) FILTER (act = 'C'), count(*) FILTER (act = 'U') FROM (
-            SELECT b.series, b.date, b.act, max(f.number) AS number FROM built b
-            JOIN gold_files f ON (f.ticker = b.series OR f.ticker = '{NO_TICKER}') AND f.from_date <= b.date
+        """SELECT number, count(*) FILTER (act = 'C'), count(*) FILTER (act = 'U') FROM (
+            SELECT b.series, b.date, b.act, max(t.number) AS number FROM built b
+            JOIN reached t ON t.series = b.series AND b.date BETWEEN t.from_date AND t.build_to
             WHERE b.act IN ('C', 'U') GROUP BY b.series, b.date, b.act) GROUP BY number"""
     ).fetchall()
     return {number: (created, updated) for number, created, updated in found}
 
 
-def _write(connection: duckdb.DuckDBPyConnection, fact: Fact) -> None:
-    """Writes what changed and nothing else."""
+def _write(connection: duckdb.DuckDBPyConnection, fact: Fact) -> dict[str, int]:
+    """Writes what changed and nothing else; gives how many rows had which act."""
     now = [utc_now()]
     same = " AND ".join(f"t.{k} = s.{k}" for k in fact.key)
-    lineage = ("bronze_file_id", "run_id", "known_at")
-    columns = [*fact.key, *fact.values, *lineage]
-    acts = dict(connection.execute("SELECT act, count(*) FROM built GROUP BY act").fetchall())
+    columns = ", ".join([*fact.key, *fact.values, *_LINEAGE])
+    acts: dict[str, int] = dict(connection.execute("SELECT act, count(*) FROM built GROUP BY act").fetchall())
     if acts.get("D"):
         connection.execute(f"DELETE FROM {fact.table} t WHERE EXISTS (SELECT 1 FROM built s WHERE s.act = 'D' AND {same})")
-    if acts.get("U"):
+    if acts.get("U") or acts.get("L"):
         connection.execute(
-            f"""MERGE INTO {fact.table} t USING (SELECT * FROM built WHERE act = 'U') s ON {same}
-            WHEN MATCHED THEN UPDATE SET {", ".join(f"{c} = s.{c}" for c in [*fact.values, *lineage])}, built_at = ?::TIMESTAMPTZ""",
+            f"""MERGE INTO {fact.table} t USING (SELECT * FROM built WHERE act IN ('U', 'L')) s ON {same}
+            WHEN MATCHED THEN UPDATE SET {", ".join(f"{c} = s.{c}" for c in [*fact.values, *_LINEAGE])}, built_at = ?::TIMESTAMPTZ""",
             now,
         )
     if acts.get("C"):
         connection.execute(
-            f"INSERT INTO {fact.table} ({', '.join(columns)}, built_at) SELECT {', '.join(columns)}, ?::TIMESTAMPTZ FROM built WHERE act = 'C'",
-            now,
+            f"INSERT INTO {fact.table} ({columns}, built_at) SELECT {columns}, ?::TIMESTAMPTZ FROM built WHERE act = 'C'", now
         )
-    for name in ("touched", "computed", "built"):
+    for name in ("reached", "computed", "built"):
         connection.execute(f"DROP TABLE {name}")
+    return acts

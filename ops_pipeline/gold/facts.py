@@ -13,6 +13,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ops_pipeline.recipes.models import TICKER_COLUMN
 from ops_pipeline.silver.typing_sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -31,7 +32,9 @@ class Fact:
         values: gold columns that follow from silver, compared to find what changed.
         series: silver columns that identify a series (a ticker, a currency).
         reach: how many later rows of a series a change can reach; a row looks back as many.
-        query: SQL that computes every gold column from the relation `series_rows` (silver's rows with the series' name as `series`).
+        query: SQL that computes every gold column, and the series' name as `series`, from the relation `series_rows` (silver's rows
+            with the series' name as `_series`, which no recipe's column can be called).
+        present: SQL for the fact's rows that this dataset feeds, with the series' name as `series`.
     """
 
     table: str
@@ -40,6 +43,7 @@ class Fact:
     series: str
     reach: int
     query: str
+    present: str
 
 
 def fact_of(recipe: Recipe) -> Fact:
@@ -54,58 +58,54 @@ def fact_of(recipe: Recipe) -> Fact:
 
 
 def _returns(price: str) -> str:
-    """Simple and log return on a price; NULL where either price is absent or not positive."""
-    previous = f"lag({price}) OVER series_by_date"
-    both = f"{price} > 0 AND {previous} > 0"
-    return f"CASE WHEN {both} THEN {price} / {previous} - 1 END AS simple_return, CASE WHEN {both} THEN ln({price} / {previous}) END AS log_return"
+    """Simple and log return on a price; NULL where either price is absent or not positive, or their ratio is no double above zero."""
+    ratio = f"{price} / lag({price}) OVER series_by_date"
+    # DuckDB's ln() raises on zero, and 1e-320 / 1e300 is zero: one absurd price must not fail every other ticker's build.
+    both = f"{price} > 0 AND lag({price}) OVER series_by_date > 0 AND isfinite({ratio}) AND {ratio} > 0"
+    return f"CASE WHEN {both} THEN {ratio} - 1 END AS simple_return, CASE WHEN {both} THEN ln({ratio}) END AS log_return"
 
 
 def _eod(recipe: Recipe, gold: GoldTarget) -> Fact:
-    day = identifier(recipe.date_column or "")
+    day, source, domain = identifier(recipe.date_column or ""), literal(recipe.source), literal(recipe.domain)
     close = identifier(gold.columns["close"])
     adjusted = identifier(gold.columns["adjusted_close"]) if "adjusted_close" in gold.columns else "NULL::DOUBLE"
     volume = identifier(gold.columns["volume"]) if "volume" in gold.columns else "NULL::BIGINT"
-    lags = ", ".join(
-        [
-            "log_return",
-            *(f"lag(log_return, {k}) OVER series_by_date" for k in range(1, VOLATILITY_WINDOW)),
-        ]
-    )
-    window = "WINDOW series_by_date AS (PARTITION BY series ORDER BY date)"
+    earlier = [f"lag(log_return, {k}) OVER series_by_date" for k in range(1, VOLATILITY_WINDOW)]
+    valid = "BETWEEN coalesce(i.valid_from, DATE '0001-01-01') AND coalesce(i.valid_to, DATE '9999-12-31')"
     query = f"""
-        SELECT i.instrument_id, r.date, {literal(recipe.source)} AS source, r.close, r.adjusted_close, r.volume, r.simple_return, r.log_return,
-            CASE WHEN len(list_filter(r.recent, lambda x: x IS NOT NULL)) = {VOLATILITY_WINDOW} THEN list_stddev_samp(r.recent) END AS volatility_20d,
+        SELECT i.instrument_id, r.date, {source} AS source, r.close, r.adjusted_close, r.volume, r.simple_return, r.log_return,
+            CASE WHEN len(list_filter(r.recent, lambda x: x IS NOT NULL)) = {VOLATILITY_WINDOW}
+                THEN list_stddev_samp(r.recent) END AS volatility_20d,
             r.bronze_file_id, r.run_id, r.known_at, r.series
-        FROM (SELECT *, [{lags}] AS recent FROM (
-                SELECT series, {day} AS date, {close} AS close, {adjusted} AS adjusted_close, {volume} AS volume, {_returns(adjusted)},
-                    bronze_file_id, run_id, known_at
-                FROM series_rows WINDOW series_by_date AS (PARTITION BY series ORDER BY {day})
-            ) {window}) r
-        JOIN gold.dim_instrument i ON i.symbol = r.series AND i.domain = {literal(recipe.domain)}
-            AND r.date BETWEEN coalesce(i.valid_from, DATE '0001-01-01') AND coalesce(i.valid_to, DATE '9999-12-31')"""
+        FROM (SELECT *, [{", ".join(["log_return", *earlier])}] AS recent FROM (
+                SELECT _series AS series, {day} AS date, {close} AS close, {adjusted} AS adjusted_close, {volume} AS volume,
+                    {_returns(adjusted)}, bronze_file_id, run_id, known_at
+                FROM series_rows WINDOW series_by_date AS (PARTITION BY _series ORDER BY {day})
+            ) WINDOW series_by_date AS (PARTITION BY series ORDER BY date)) r
+        JOIN gold.dim_instrument i ON i.symbol = r.series AND i.domain = {domain} AND r.date {valid}
+        WHERE r.close IS NOT NULL"""
+    present = f"""
+        SELECT g.*, i.symbol AS series FROM gold.fact_eod g
+        JOIN gold.dim_instrument i ON i.instrument_id = g.instrument_id AND i.domain = {domain} AND g.date {valid}
+        WHERE g.source = {source}"""
     return Fact(
         table="gold.fact_eod",
         key=("instrument_id", "source", "date"),
-        values=(
-            "close",
-            "adjusted_close",
-            "volume",
-            "simple_return",
-            "log_return",
-            "volatility_20d",
-        ),
-        series="ticker",
+        values=("close", "adjusted_close", "volume", "simple_return", "log_return", "volatility_20d"),
+        series=TICKER_COLUMN,
         reach=VOLATILITY_WINDOW,
         query=query,
+        present=present,
     )
 
 
 def _fx(recipe: Recipe, gold: GoldTarget) -> Fact:
-    day, rate = identifier(recipe.date_column or ""), identifier(gold.columns["rate"])
+    day, rate, source = identifier(recipe.date_column or ""), identifier(gold.columns["rate"]), literal(recipe.source)
     query = f"""
-        SELECT 'EUR' AS base_currency, series AS currency, {day} AS date, {literal(recipe.source)} AS source, {rate} AS rate, {_returns(rate)},
-            bronze_file_id, run_id, known_at, series
-        FROM series_rows WINDOW series_by_date AS (PARTITION BY series ORDER BY {day})"""
+        SELECT * FROM (SELECT 'EUR' AS base_currency, _series AS currency, {day} AS date, {source} AS source, {rate} AS rate,
+                {_returns(rate)}, bronze_file_id, run_id, known_at, _series AS series
+            FROM series_rows WINDOW series_by_date AS (PARTITION BY _series ORDER BY {day}))
+        WHERE rate IS NOT NULL"""
     return Fact(
         table="gold.fact_fx",
         key=("base_currency", "currency", "source", "date"),
@@ -113,4 +113,5 @@ def _fx(recipe: Recipe, gold: GoldTarget) -> Fact:
         series=gold.columns["currency"],
         reach=1,
         query=query,
+        present=f"SELECT *, currency AS series FROM gold.fact_fx WHERE source = {source}",
     )

@@ -172,49 +172,27 @@ class DatasetInjestion(BaseModel):
         self.bronze_injest_start_time = utc_now()
 
     def bronze_received(
-        self,
-        *,
-        filename: str,
-        payload_hash: str,
-        size: int,
-        stored_at: datetime,
-        status_code: int | None,
+        self, *, filename: str, payload_hash: str, size: int, stored_at: datetime, status_code: int | None
     ) -> None:
         """The body is on disk; what it holds is not known yet. `stored_at` is when we knew."""
-        self.bronze_filename, self.bronze_payload_hash, self.bronze_bytes = (
-            filename,
-            payload_hash,
-            size,
-        )
+        self.bronze_filename, self.bronze_payload_hash, self.bronze_bytes = filename, payload_hash, size
         self.bronze_injest_end_time, self.bronze_status_code = stored_at, status_code
         self.bronze_error = None
 
     def bronze_finished(self, rows: int, from_date: date | None, to_date: date | None) -> None:
         """The body was read as the recipe says: so many records, settled good dates from..to (None: none of them is)."""
         self.bronze_outcome = "stored" if rows else "empty"
-        self.bronze_rows, self.bronze_from_date, self.bronze_to_date = (
-            rows,
-            from_date,
-            to_date,
-        )
+        self.bronze_rows, self.bronze_from_date, self.bronze_to_date = rows, from_date, to_date
         self.bronze_can_promote = rows > 0
 
     def bronze_unchanged(self, rows: int) -> None:
         """The body is the one that the partition's latest file held, and that was fully promoted: it moves nothing."""
-        self.bronze_outcome, self.bronze_rows, self.bronze_can_promote = (
-            "unchanged",
-            rows,
-            False,
-        )
+        self.bronze_outcome, self.bronze_rows, self.bronze_can_promote = "unchanged", rows, False
         self.bronze_from_date = self.bronze_to_date = None
 
     def bronze_failed(self, error: str, status_code: int | None = None) -> None:
         """No usable body; a body that was kept stays named."""
-        self.bronze_outcome, self.bronze_error, self.bronze_can_promote = (
-            "failed",
-            error,
-            False,
-        )
+        self.bronze_outcome, self.bronze_error, self.bronze_can_promote = "failed", error, False
         self.bronze_rows, self.bronze_from_date, self.bronze_to_date = 0, None, None
         self.request_complete = False
         self.bronze_status_code = status_code if status_code is not None else self.bronze_status_code
@@ -229,29 +207,14 @@ class DatasetInjestion(BaseModel):
 
     def silver_started(self, recipe: Recipe, run_id: str, started: datetime) -> None:
         """A promotion to silver begins: earlier figures of this row's promotion no longer hold."""
-        self.silver_tablename, self.silver_recipe_hash, self.silver_run_id = (
-            recipe.silver_table,
-            recipe.recipe_hash,
-            run_id,
-        )
-        (
-            self.silver_injest_start_time,
-            self.silver_injest_end_time,
-            self.silver_errors,
-        ) = started, None, None
+        self.silver_tablename, self.silver_recipe_hash, self.silver_run_id = recipe.silver_table, recipe.recipe_hash, run_id
+        self.silver_injest_start_time, self.silver_injest_end_time, self.silver_errors = started, None, None
         self._silver_counts(RowCounts())
         self.silver_from_date = self.silver_to_date = None
         # Gold of an earlier promotion of this row describes values that may change now.
         self.silver_can_promote = False
 
-    def silver_finished(
-        self,
-        counts: RowCounts,
-        from_date: date | None,
-        to_date: date | None,
-        *,
-        gold: str | None,
-    ) -> None:
+    def silver_finished(self, counts: RowCounts, from_date: date | None, to_date: date | None, *, gold: str | None) -> None:
         """Merged. With a gold object and changed rows the file is ready for gold.
 
         Raises:
@@ -262,11 +225,7 @@ class DatasetInjestion(BaseModel):
                 f"file {self.file_id} of run {self.run_id}: {self.bronze_rows} records read, {counts.total} accounted for ({counts!r})"
             )
         self._silver_counts(counts)
-        self.silver_from_date, self.silver_to_date, self.silver_injest_end_time = (
-            from_date,
-            to_date,
-            utc_now(),
-        )
+        self.silver_from_date, self.silver_to_date, self.silver_injest_end_time = from_date, to_date, utc_now()
         self.bronze_can_promote = False
         self.silver_can_promote = gold is not None and counts.created + counts.updated + counts.deleted > 0
 
@@ -275,7 +234,8 @@ class DatasetInjestion(BaseModel):
         self._silver_counts(RowCounts())
         self.silver_from_date = self.silver_to_date = None
         self.silver_errors, self.silver_injest_end_time = error, utc_now()
-        self.silver_can_promote = False
+        # A file that was promoted before, and was merged again behind a late one, is not in silver any more either.
+        self.bronze_can_promote, self.silver_can_promote = True, False
 
     def _silver_counts(self, counts: RowCounts) -> None:
         self.silver_rows_created, self.silver_rows_updated, self.silver_rows_failed = (
@@ -283,14 +243,8 @@ class DatasetInjestion(BaseModel):
             counts.updated,
             counts.failed,
         )
-        self.silver_rows_unchanged, self.silver_rows_superseded = (
-            counts.unchanged,
-            counts.superseded,
-        )
-        self.silver_rows_out_of_window, self.silver_rows_deleted = (
-            counts.out_of_window,
-            counts.deleted,
-        )
+        self.silver_rows_unchanged, self.silver_rows_superseded = counts.unchanged, counts.superseded
+        self.silver_rows_out_of_window, self.silver_rows_deleted = counts.out_of_window, counts.deleted
 
     @property
     def silver_counts(self) -> RowCounts:
@@ -307,22 +261,14 @@ class DatasetInjestion(BaseModel):
         """A promotion to gold begins."""
         self.gold_object_type, self.gold_tablename = "fact", recipe.gold_table
         self.gold_recipe_hash, self.gold_run_id = recipe.recipe_hash, run_id
-        self.gold_injest_start_time, self.gold_injest_end_time, self.gold_errors = (
-            started,
-            None,
-            None,
-        )
+        self.gold_injest_start_time, self.gold_injest_end_time, self.gold_errors = started, None, None
         self.gold_rows_created = self.gold_rows_updated = self.gold_rows_failed = 0
         self.gold_from_date = self.gold_to_date = None
 
     def gold_finished(self, created: int, updated: int, from_date: date | None, to_date: date | None) -> None:
         """Built: so many gold rows are attributed to this file, over these dates."""
         self.gold_rows_created, self.gold_rows_updated = created, updated
-        self.gold_from_date, self.gold_to_date, self.gold_injest_end_time = (
-            from_date,
-            to_date,
-            utc_now(),
-        )
+        self.gold_from_date, self.gold_to_date, self.gold_injest_end_time = from_date, to_date, utc_now()
         self.silver_can_promote = False
 
     def gold_failed(self, error: str) -> None:
@@ -341,17 +287,17 @@ class DatasetInjestion(BaseModel):
 
     @property
     def status(self) -> Status:
-        """Where the file stands, in one word (the same rule as `repo.STATUS_SQL`)."""
+        """Where the file stands, in one word (the same rule as `sql.STATUS_SQL`)."""
         if self.bronze_outcome in ("asked", "deferred", "empty", "unchanged"):
-            return self.bronze_outcome  # type: ignore[return-value]
-        if self.bronze_outcome == "failed" or self.silver_errors or self.gold_errors:
+            return self.bronze_outcome
+        if self.bronze_outcome == "failed" or self.silver_errors is not None or self.gold_errors is not None:
             return "failed"
         return "promoted" if self.fully_promoted else "pending"
 
     @property
     def error(self) -> str | None:
         """The first thing that went wrong."""
-        return self.bronze_error or self.silver_errors or self.gold_errors
+        return next((e for e in (self.bronze_error, self.silver_errors, self.gold_errors) if e is not None), None)
 
     # --- translation ----------------------------------------------------------------------------------------------------------
 
@@ -384,13 +330,7 @@ def stage_columns(stage: Stage) -> tuple[str, ...]:
 _ARROW: dict[type, pa.DataType] = {
     str: pa.string(), int: pa.int64(), bool: pa.bool_(), date: pa.date32(), datetime: pa.timestamp("us", tz="UTC"),
 }  # fmt: skip
-_SQL: dict[type, str] = {
-    str: "VARCHAR",
-    int: "BIGINT",
-    bool: "BOOLEAN",
-    date: "DATE",
-    datetime: "TIMESTAMP WITH TIME ZONE",
-}
+_SQL: dict[type, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN", date: "DATE", datetime: "TIMESTAMP WITH TIME ZONE"}
 
 
 def _base_type(annotation: Any) -> type:
@@ -417,6 +357,5 @@ def to_arrow(rows: Iterable[DatasetInjestion]) -> pa.Table:
     listed: Sequence[DatasetInjestion] = list(rows)
     schema = arrow_schema()
     return pa.table(
-        {name: pa.array([getattr(r, name) for r in listed], type=schema.field(name).type) for name in COLUMNS},
-        schema=schema,
+        {name: pa.array([getattr(r, name) for r in listed], type=schema.field(name).type) for name in COLUMNS}, schema=schema
     )

@@ -1,7 +1,8 @@
 """Which runs are alive.
 
-Belongs here: a lock file a run, held by the run's process as long as it lives, so that the next run can tell a dead run's rows from those of
-a run that goes on. Does not belong here: what is done with a dead run's rows (`engine.heal`).
+Belongs here: a lock file a run, held by the run's process as long as it lives, so that the next run can tell a dead run's rows from those
+of a run that goes on; and, inside it, what the next run must know if this one dies. Does not belong here: what is done with a dead run's
+rows (`engine.heal`).
 
 The operating system drops the lock when the process dies, however it dies; no clock and no pid table is trusted.
 """
@@ -10,14 +11,20 @@ from __future__ import annotations
 
 import fcntl
 import os
+import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+from urllib.parse import quote, unquote
 
 from ops_pipeline.errors import UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+# Another run that looks whether this one is alive has the lock for some microseconds; a run that goes on has it for good.
+_TRIES = 100
+_PAUSE_SECONDS = 0.01
 
 
 class Leases:
@@ -28,11 +35,11 @@ class Leases:
         self.folder = folder
 
     def _path(self, run_id: str) -> Path:
-        return self.folder / f"{run_id}.lease"
+        return self.folder / f"{quote(run_id, safe='')}.lease"
 
     @contextmanager
     def held(self, run_id: str) -> Iterator[None]:
-        """Holds the run's lease; the file goes when the run ends in order, and stays behind, unlocked, when it dies.
+        """Holds the run's lease; the file goes when the run ends or is stopped in order, and stays, unlocked, when it dies or fails.
 
         Raises:
             UserError: when the folder cannot be written, or the run id is already running.
@@ -40,22 +47,50 @@ class Leases:
         path = self._path(run_id)
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            handle = _take(path)
         except OSError as e:
-            raise UserError(
-                f"{path}: the run's lease cannot be written ({e.strerror}). Make the data folder writable, or set OPS_PIPELINE_HOME."
-            ) from e
+            raise self._refused(path, e) from e
+        if handle is None:
+            raise UserError(f"run {run_id} is already running in another process; wait for it, or start a run of its own.")
+        ended = False
         try:
-            try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as e:
-                raise UserError(
-                    f"run {run_id} is already running in another process; wait for it, or start a run of its own."
-                ) from e
             yield
-            path.unlink(missing_ok=True)
+            ended = True
+        except Exception:
+            raise
+        except BaseException:
+            ended = True
+            raise
         finally:
+            if ended:
+                path.unlink(missing_ok=True)
             os.close(handle)
+
+    def note_next_part(self, run_id: str, file_id: str, next_file_id: str) -> None:
+        """Keeps, durably, that another part follows a part that is about to be stored.
+
+        Without it nobody could tell, when the run dies, whether what is on disk is the whole answer.
+
+        Raises:
+            UserError: when the lease cannot be written.
+        """
+        path = self._path(run_id)
+        try:
+            with path.open("a", encoding="ascii") as file:
+                file.write(f"{file_id} {next_file_id}\n")
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as e:
+            raise self._refused(path, e) from e
+
+    def next_parts(self, run_id: str) -> dict[str, str]:
+        """What `note_next_part` kept for a run: file_id of a part -> file_id of the part that follows."""
+        try:
+            lines = self._path(run_id).read_text(encoding="ascii").splitlines()
+        except FileNotFoundError:
+            return {}
+        pairs = [line.split() for line in lines]
+        return {pair[0]: pair[1] for pair in pairs if len(pair) == 2}
 
     def dead(self, run_ids: Iterable[str]) -> set[str]:
         """Those of the runs whose process is gone."""
@@ -63,26 +98,63 @@ class Leases:
 
     def _is_dead(self, run_id: str) -> bool:
         try:
-            handle = os.open(self._path(run_id), os.O_RDWR | os.O_CLOEXEC)
+            handle = os.open(self._path(run_id), os.O_RDONLY | os.O_CLOEXEC)
         except FileNotFoundError:
             return True
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        else:
-            return True
+            # Shared: two that look at once must not take each other for the run.
+            return _lock(handle, fcntl.LOCK_SH)
         finally:
             os.close(handle)
 
     def left_behind(self) -> set[str]:
-        """Runs that died: their lease file is still there, and nobody holds it."""
+        """Runs that died or failed: their lease file is still there, and nobody holds it."""
         if not self.folder.is_dir():
             return set()
-        return self.dead(path.stem for path in self.folder.glob("*.lease"))
+        return self.dead(unquote(path.stem) for path in self.folder.glob("*.lease"))
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Removes the lease files of dead runs whose rows are settled."""
         for run_id in run_ids:
-            if self._is_dead(run_id):
-                self._path(run_id).unlink(missing_ok=True)
+            path = self._path(run_id)
+            try:
+                handle = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+            except FileNotFoundError:
+                continue
+            try:
+                # Under the lock: a retry under the same run id may take the lease at any moment.
+                if _lock(handle, fcntl.LOCK_EX):
+                    path.unlink(missing_ok=True)
+            finally:
+                os.close(handle)
+
+    @staticmethod
+    def _refused(path: Path, error: OSError) -> UserError:
+        return UserError(
+            f"{path}: the run's lease cannot be written ({error.strerror}). Make the data folder writable, free space on its disk, "
+            "or set OPS_PIPELINE_HOME."
+        )
+
+
+def _lock(handle: int, kind: int) -> bool:
+    try:
+        fcntl.flock(handle, kind | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _take(path: Path) -> int | None:
+    """A descriptor that holds the lock of the file that has this name; None when another process keeps it."""
+    for _ in range(_TRIES):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if _lock(handle, fcntl.LOCK_EX):
+            try:
+                # A run that tidies up may have removed the file between our opening and our locking: that lock would hold nothing.
+                if os.path.samestat(os.fstat(handle), path.stat()):
+                    return handle
+            except FileNotFoundError:
+                pass
+        os.close(handle)
+        time.sleep(_PAUSE_SECONDS)
+    return None

@@ -9,7 +9,6 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops_pipeline.ops.ingestion import DatasetInjestion
-from ops_pipeline.ops.repo import split_dataset_key
 from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, STATUS_SQL
 
 if TYPE_CHECKING:
@@ -37,9 +36,9 @@ class RunFilter:
         until: runs that started on or before this day (UTC).
         dataset: a dataset key.
         ticker: a ticker.
-        only_failures: only runs or files with a failure.
-        stage: bronze, silver or gold: files that the run moved in this stage.
-        status: a file's status, see `DatasetInjestion.status`.
+        only_failures: only runs with a failure, or files that failed in the run that is asked about (in the stage, where one is given).
+        stage: bronze, silver or gold: files that the run moved in this stage (`run_files` alone).
+        status: a file's status, see `DatasetInjestion.status` (`run_files` alone).
     """
 
     since: date | None = None
@@ -92,10 +91,16 @@ class RunSummary:
         return "unfinished" if self.bronze.get("asked") else "ok"
 
 
+def _own_bronze(stage: str) -> str:
+    """The condition that leaves out the copied bronze columns of a later promotion's row: its run fetched nothing."""
+    return " AND promotion_kind = 'first'" if stage == "bronze" else ""
+
+
 # One row a stage of a file, under the run that did it.
 _MOVES = " UNION ALL ".join(
-    f"""SELECT {_RUN_OF[s]} AS the_run, '{s}' AS stage, * FROM {LEDGER}
-    WHERE {_RUN_OF[s]} IS NOT NULL {"AND promotion_kind = 'first'" if s == "bronze" else ""}"""
+    f"""SELECT {_RUN_OF[s]} AS the_run, '{s}' AS stage, {s}_injest_start_time AS stage_started, {s}_injest_end_time AS stage_ended, *
+    FROM {LEDGER}
+    WHERE {_RUN_OF[s]} IS NOT NULL{_own_bronze(s)}"""
     for s in _STAGES
 )
 
@@ -106,8 +111,8 @@ _GOLD = ("created", "updated", "failed")
 _FIGURES = ",\n".join(
     [
         "the_run AS run_id",
-        "min(CASE stage WHEN 'bronze' THEN bronze_injest_start_time WHEN 'silver' THEN silver_injest_start_time ELSE gold_injest_start_time END) AS started",
-        "max(CASE stage WHEN 'bronze' THEN bronze_injest_end_time WHEN 'silver' THEN silver_injest_end_time ELSE gold_injest_end_time END) AS ended",
+        "min(stage_started) AS started",
+        "max(stage_ended) AS ended",
         "count(DISTINCT coalesce(origin_run_id, run_id) || file_id) AS files",
         "count(DISTINCT source || '.' || dataset || '.' || discriminator) AS datasets",
         "count(DISTINCT ticker) FILTER (ticker <> '-') AS tickers",
@@ -125,9 +130,8 @@ _FIGURES = ",\n".join(
 
 
 def _summary(row: dict[str, Any]) -> RunSummary:
-    plain = {k: row[k] for k in RunSummary.__dataclass_fields__ if k in row}
     return RunSummary(
-        **{k: v for k, v in plain.items() if k not in ("bronze", "silver_rows", "gold_rows")},
+        **{k: row[k] for k in RunSummary.__dataclass_fields__ if k in row},
         bronze={o: row[f"bronze_{o}"] for o in _OUTCOMES if row[f"bronze_{o}"]},
         silver_rows={c: row[f"silver_rows_{c}"] for c in _SILVER},
         gold_rows={c: row[f"gold_rows_{c}"] for c in _GOLD},
@@ -138,6 +142,17 @@ def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunSummar
     """One run's figures; None when no file knows the run."""
     rows = _dicts(connection, f"SELECT {_FIGURES} FROM ({_MOVES}) WHERE the_run = ? GROUP BY the_run", [run_id])
     return _summary(rows[0]) if rows else None
+
+
+def find_runs(connection: duckdb.DuckDBPyConnection, prefix: str, *, limit: int = 20) -> list[str]:
+    """Ids of runs that begin with a text, in order."""
+    runs = " UNION ".join(f"SELECT {column} AS the_run FROM {LEDGER}" for column in _RUN_OF.values())
+    rows = _dicts(
+        connection,
+        f"SELECT the_run FROM ({runs}) WHERE starts_with(the_run, ?) ORDER BY the_run LIMIT ?",
+        [prefix, _limit(limit)],
+    )
+    return [row["the_run"] for row in rows]
 
 
 def list_runs(
@@ -159,7 +174,7 @@ def list_runs(
         connection,
         f"""SELECT * FROM (SELECT {_FIGURES} FROM ({_MOVES}) WHERE {where} GROUP BY the_run) WHERE {" AND ".join(having)}
         ORDER BY started DESC NULLS LAST, run_id LIMIT ? OFFSET ?""",
-        [*parameters, _limit(limit), offset],
+        [*parameters, _limit(limit), max(0, offset)],
     )
     return [_summary(row) for row in rows]
 
@@ -170,19 +185,21 @@ def run_files(
     """A page of the files that a run fetched or promoted, in order of dataset, ticker and time."""
     wanted = wanted or RunFilter()
     where, parameters = _file_conditions(wanted)
-    runs = [_RUN_OF[wanted.stage]] if wanted.stage in _RUN_OF else list(_RUN_OF.values())
-    conditions = [where, "(" + " OR ".join(f"{column} = ?" for column in runs) + ")"]
-    parameters += [run_id] * len(runs)
+    stages = [s for s in _STAGES if wanted.stage in (None, s)]
+    moved = [
+        f"({_RUN_OF[s]} = ?{_own_bronze(s) if wanted.stage else ''}{f' AND {_FAILED_IN[s]}' if wanted.only_failures else ''})"
+        for s in stages
+    ]
+    conditions = [where, "(" + (" OR ".join(moved) or "false") + ")"]
+    parameters += [run_id] * len(stages)
     if wanted.status:
         conditions.append(f"{STATUS_SQL} = ?")
         parameters.append(wanted.status)
-    if wanted.only_failures:
-        conditions.append("(" + " OR ".join(_FAILED_IN.values()) + ")")
     rows = _dicts(
         connection,
         f"""SELECT * FROM {LEDGER} WHERE {" AND ".join(conditions)}
         ORDER BY source, dataset, discriminator, ticker, bronze_injest_start_time, request_part, run_id, file_id LIMIT ? OFFSET ?""",
-        [*parameters, _limit(limit), offset],
+        [*parameters, _limit(limit), max(0, offset)],
     )
     return [DatasetInjestion.from_row(row) for row in rows]
 
@@ -194,12 +211,13 @@ def coverage(
     where, parameters = _file_conditions(wanted or RunFilter())
     return _dicts(
         connection,
-        f"""SELECT {DATASET_KEY_SQL} AS dataset, ticker, count(*) AS files, min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date,
+        f"""SELECT {DATASET_KEY_SQL} AS dataset, ticker, count(*) AS files,
+            min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date,
             max(bronze_injest_end_time) AS last_answer, count(*) FILTER ({STATUS_SQL} = 'failed') AS failed_files,
             count(*) FILTER ({STATUS_SQL} = 'pending') AS pending_files
         FROM {LEDGER} WHERE promotion_kind = 'first' AND {where}
         GROUP BY source, dataset, discriminator, ticker ORDER BY source, dataset, discriminator, ticker LIMIT ? OFFSET ?""",
-        [*parameters, _limit(limit), offset],
+        [*parameters, _limit(limit), max(0, offset)],
     )
 
 
@@ -244,10 +262,11 @@ def miscounted_tables(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
 
 
 def _file_conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
-    conditions, parameters = ["true"], []
+    conditions: list[str] = ["true"]
+    parameters: list[Any] = []
     if wanted.dataset:
-        conditions.append("source = ? AND dataset = ? AND discriminator = ?")
-        parameters += list(split_dataset_key(wanted.dataset))
+        conditions.append(f"{DATASET_KEY_SQL} = ?")
+        parameters.append(wanted.dataset)
     if wanted.ticker:
         conditions.append("ticker = ?")
         parameters.append(wanted.ticker)

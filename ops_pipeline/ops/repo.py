@@ -102,13 +102,19 @@ class OpsRepo:
         return {k: sorted(v) for k, v in found.items()}
 
     def latest_files(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, DatasetInjestion]:
-        """Each partition's latest answered file (by the order in which files apply), whatever the answer was."""
+        """Each partition's latest answered file (by the order in which files apply), whatever the answer was.
+
+        An unchanged file has the recipe hash of the file that it repeats: by that recipe its bytes stand in silver.
+        """
         with self._partitions(partitions):
             rows = self._rows(
-                f"""SELECT f.* FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
-                WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty') AND f.bronze_injest_end_time IS NOT NULL
-                QUALIFY row_number() OVER (PARTITION BY f.source, f.dataset, f.discriminator, f.ticker
-                    ORDER BY f.bronze_injest_end_time DESC, f.run_id DESC, f.file_id DESC) = 1"""
+                f"""SELECT f.* REPLACE (last_value(f.silver_recipe_hash IGNORE NULLS) OVER in_order AS silver_recipe_hash)
+                FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+                WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty')
+                    AND f.bronze_injest_end_time IS NOT NULL
+                WINDOW in_order AS (PARTITION BY f.source, f.dataset, f.discriminator, f.ticker
+                    ORDER BY f.bronze_injest_end_time, f.run_id, f.file_id)
+                QUALIFY lead(true) OVER in_order IS NULL"""
             )
         return {row.partition: row for row in rows}
 
@@ -126,7 +132,7 @@ class OpsRepo:
             )
 
     def promoted_after(self, partition: PartitionKey, order: tuple[datetime, str, str]) -> list[DatasetInjestion]:
-        """First-promotion rows of a partition that apply after `order` and are promoted, unchanged ones included: what a late file must re-merge."""
+        """First-promotion rows of a partition that apply after `order` and are promoted, or unchanged: what a late file must re-merge."""
         source, dataset, discriminator = split_dataset_key(partition.dataset)
         return self._rows(
             f"""SELECT f.* FROM {LEDGER} f

@@ -101,6 +101,11 @@ class OpsService:
         with self.warehouse.reading() as connection:
             return queries.run_summary(connection, run_id)
 
+    def find_runs(self, prefix: str, *, limit: int = 20) -> list[str]:
+        """Ids of runs that begin with a text, in order."""
+        with self.warehouse.reading() as connection:
+            return queries.find_runs(connection, prefix, limit=limit)
+
     def list_runs(self, wanted: queries.RunFilter | None = None, *, limit: int = 20, offset: int = 0) -> list[queries.RunSummary]:
         """A page of runs, newest first."""
         with self.warehouse.reading() as connection:

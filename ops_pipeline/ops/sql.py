@@ -41,6 +41,7 @@ HAVING bool_and(f.bronze_outcome IN ('stored', 'unchanged', 'empty') AND f.bronz
         AND (f.silver_errors IS NULL OR h.file_id IS NOT NULL))
     AND any_value(f.requested_from_date) IS NOT NULL
     AND max(f.bronze_to_date) FILTER (f.bronze_outcome = 'stored') IS NOT NULL
+    AND min(f.bronze_from_date) FILTER (f.bronze_outcome = 'stored') IS NOT NULL
 """
 
 # The spans joined where they overlap or touch (the same rule as `watermark.islands`): few rows a partition, however long its history.

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
@@ -52,7 +52,7 @@ class Window:
 
 
 def good_spans(rows: Iterable[DatasetInjestion]) -> list[Span]:
-    """One span for every request of one partition that counts (the same rule as `repo.SPANS_SQL`)."""
+    """One span for every request of one partition that counts (the same rule as `sql.SPANS_SQL`)."""
     requests: dict[tuple[str, str], list[DatasetInjestion]] = defaultdict(list)
     healed: set[tuple[str, str]] = set()
     for row in rows:
@@ -127,8 +127,10 @@ def next_windows(
     for island in islands(spans):
         if island.to_date < start:
             continue
-        if island.from_date > covered + ONE_DAY and island.data_from <= end:
-            windows.append(Window(_less(covered + ONE_DAY, lookback_days, start), island.data_from))
+        if island.from_date > end:
+            break
+        if island.from_date > covered + ONE_DAY:
+            windows.append(Window(_less(covered + ONE_DAY, lookback_days, start), min(island.data_from, end)))
         covered = max(covered, island.to_date)
     if covered < end and expected_sessions(calendar, covered + ONE_DAY, end):
         windows.append(Window(_less(covered + ONE_DAY, lookback_days, start), end))
@@ -159,8 +161,12 @@ def settled_through(recipe: Recipe, now: datetime, today: date | None = None) ->
     delay = timedelta(days=recipe.settles_after_days)
     if today is not None:
         return today - delay
-    local = now.astimezone(ZoneInfo(recipe.timezone))
-    return local.date() - delay - (timedelta(0) if local.time() >= recipe.settles_at else ONE_DAY)
+    zone = ZoneInfo(recipe.timezone)
+    day = now.astimezone(zone).date() + ONE_DAY
+    # Instants, not wall clocks: where clocks go back, an hour that comes twice must not make a settled session unsettled again.
+    while datetime.combine(day, recipe.settles_at, zone).astimezone(UTC) > now:
+        day -= ONE_DAY
+    return day - delay
 
 
 def last_expected(recipe: Recipe, now: datetime, today: date | None = None) -> date:

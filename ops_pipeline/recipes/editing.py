@@ -11,7 +11,7 @@ written, so a layout that this module does not understand ends in an error and n
 from __future__ import annotations
 
 import json
-from collections.abc import Container, Iterable
+from collections.abc import Container, Iterable, Mapping, Sequence
 
 import yaml
 
@@ -19,7 +19,7 @@ _Edit = tuple[int, int, str]  # the characters from..to become this text
 _NOT_TEXT = frozenset({"true", "false", "null"})
 
 
-def edited(text: str, add: dict[str, list[str]], remove: dict[str, Container[str]]) -> str:
+def edited(text: str, add: Mapping[str, Sequence[str]], remove: Mapping[str, Container[str]]) -> str:
     """The text with tickers added to datasets (one that is not in the file yet is put at its end) and removed from others.
 
     Args:
@@ -33,31 +33,35 @@ def edited(text: str, add: dict[str, list[str]], remove: dict[str, Container[str
     edits += [_new_dataset(text, datasets, d, tickers) for d, tickers in add.items() if d not in places]
     for dataset, gone in remove.items():
         edits += _fewer(text, *places[dataset], gone)
-    # From the end, so that the places of the others stay right; at one place, the last one first. Two datasets that share a list by an
-    # anchor want the same edit, once.
-    for start, end, replacement in sorted(reversed(dict.fromkeys(edits)), key=lambda e: e[0], reverse=True):
-        text = text[:start] + replacement + text[end:]
-    return text
+    pieces, done = [], 0
+    # Two datasets that share a list by an anchor want the same edit, once.
+    for start, end, replacement in sorted(dict.fromkeys(edits), key=lambda e: e[0]):
+        pieces += [text[done:start], replacement]
+        done = max(done, end)
+    return "".join([*pieces, text[done:]])
 
 
 def _compose(text: str) -> yaml.MappingNode:
-    root: yaml.MappingNode = yaml.compose(text, Loader=yaml.BaseLoader)
+    root = yaml.compose(text, Loader=yaml.BaseLoader)
+    if not isinstance(root, yaml.MappingNode):
+        raise TypeError("a universe file that was read without error is a mapping")
     return root
 
 
-def _new_dataset(text: str, datasets: yaml.MappingNode, dataset: str, tickers: list[str]) -> _Edit:
+def _new_dataset(text: str, datasets: yaml.MappingNode, dataset: str, tickers: Sequence[str]) -> _Edit:
     if datasets.flow_style:
         entry = f"{dataset}: [{_flow(tickers)}]" if tickers else f"{dataset}: []"
         return _in_flow(datasets, [value for _, value in datasets.value], entry)
-    indent = " " * datasets.start_mark.column
-    lines = [f"{indent}{dataset}:", *(f"{indent}  - {scalar(t)}" for t in tickers)]
+    indent = " " * datasets.value[0][0].start_mark.column
+    lines = [f"{indent}{dataset}:{'' if tickers else ' []'}", *(f"{indent}  - {scalar(t)}" for t in tickers)]
     return _after_line(text, _end(datasets.value[-1][1]), lines)
 
 
-def _more(text: str, tickers: yaml.SequenceNode, new: list[str]) -> _Edit:
+def _more(text: str, tickers: yaml.SequenceNode, new: Sequence[str]) -> _Edit:
     if tickers.flow_style:
         return _in_flow(tickers, tickers.value, _flow(new))
-    indent = " " * tickers.start_mark.column
+    dash = _dash(text, tickers.value[0])
+    indent = " " * (dash - _line_start(text, dash))
     return _after_line(text, _end(tickers), [f"{indent}- {scalar(t)}" for t in new])
 
 
@@ -69,7 +73,7 @@ def _fewer(text: str, key: yaml.Node, tickers: yaml.SequenceNode, gone: Containe
         sources = ", ".join(text[item.start_mark.index : item.end_mark.index] for item in kept)
         return [(tickers.start_mark.index, tickers.end_mark.index, f"[{sources}]")]
     edits = [
-        (_line_start(text, item.start_mark.index), _line_end(text, item.end_mark.index) + 1, "")
+        (_line_start(text, _dash(text, item)), _line_end(text, item.end_mark.index) + 1, "")
         for item in tickers.value
         if item.value in gone
     ]
@@ -95,6 +99,10 @@ def _end(node: yaml.Node) -> int:
         return _end(node.value[-1])
     end: int = node.end_mark.index
     return end
+
+
+def _dash(text: str, item: yaml.Node) -> int:
+    return text.rfind("-", 0, item.start_mark.index)
 
 
 def _line_start(text: str, index: int) -> int:

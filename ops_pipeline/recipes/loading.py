@@ -78,7 +78,9 @@ def _check_tables(catalogue: Catalogue, origin: dict[str, Path]) -> None:
         for table in (recipe.table, f"{recipe.table}_history"):
             owner = owners.setdefault(table, key)
             if owner != key:
-                raise RecipeError(f"{origin[key]}: dataset {key} would share the table silver.{table} with {owner}; rename one of them.")
+                raise RecipeError(
+                    f"{origin[key]}: dataset {key} would share the table silver.{table} with {owner}; rename one of them."
+                )
 
 
 def _overlay_files(folder: Path | None) -> Iterable[Path]:
@@ -131,7 +133,11 @@ def _source(catalogue: Catalogue, path: Path, data: Any) -> SourceDeclaration:
 def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) -> Recipe:
     if not isinstance(entry, dict):
         raise RecipeError(f"{path}: recipe {position} must be a mapping with at least `dataset`, `columns` and `key`.")
-    name = ".".join(str(p) for p in (source.name, entry.get("dataset") or f"(recipe {position})", entry.get("discriminator")) if p)
+    name = ".".join(
+        str(p)
+        for p in (source.name, entry.get("dataset") or f"(recipe {position})", entry.get("discriminator"))
+        if p not in (None, "-")
+    )
     if "source" in entry:
         raise RecipeError(f"{path}: dataset {name}, field source: the source stands at the top of the file, for all its recipes.")
     try:
@@ -150,7 +156,8 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
             raise RecipeError(f"{path}: dataset {name}, field gold.columns: {recipe.gold.object} does not know {extra}.")
         if (recipe.gold.object == "fact_eod") != recipe.per_ticker:
             raise RecipeError(
-                f"{path}: dataset {name}, field gold.object: {recipe.gold.object} does not fit per_ticker: {str(recipe.per_ticker).lower()}."
+                f"{path}: dataset {name}, field gold.object: {recipe.gold.object} does not fit"
+                f" per_ticker: {str(recipe.per_ticker).lower()}."
             )
     return recipe
 

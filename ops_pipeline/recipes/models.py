@@ -61,7 +61,7 @@ class RequestMode(StrEnum):
 
 
 class ColumnType(StrEnum):
-    """The types of silver columns; `double` and `integer` reject what they cannot hold exactly as sent (NaN, infinities, 1.5 as integer)."""
+    """The types of silver columns; `double` and `integer` refuse what they cannot hold as sent (NaN, infinities, 1.5 as integer)."""
 
     TEXT = "text"
     INTEGER = "integer"

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -60,13 +61,9 @@ class Universe:
         """Whether a partition is wanted."""
         return isinstance(key, PartitionKey) and key.ticker in self._sets.get(key.dataset, frozenset())
 
-    @property
+    @cached_property
     def _sets(self) -> dict[str, frozenset[str]]:
-        cached = self.__dict__.get("_cached_sets")
-        if cached is None:
-            cached = {d: frozenset(t) for d, t in self.wanted.items()}
-            self.__dict__["_cached_sets"] = cached
-        return cached  # type: ignore[no-any-return]
+        return {d: frozenset(t) for d, t in self.wanted.items()}
 
     @property
     def tickers(self) -> tuple[str, ...]:

@@ -1,14 +1,15 @@
 """The one transaction that promotes files to silver.
 
-Belongs here: `commit_promotion(connection, staged, run_id)`: merging staged rows in the order of their files, true counts, history, rejects,
-and the ledger rows, all or nothing. Does not belong here: opening the database, staging, gold.
+Belongs here: `commit_promotion(connection, staged, run_id)`: merging staged rows in the order of their files, true counts, history,
+rejects, and the ledger rows, all or nothing. Does not belong here: undoing merges and keeping rejects (`undo`), opening the database,
+staging, gold.
 
 The result always equals applying the files of a partition one by one in the order (known_at, run_id, file_id), whatever the batches,
 retries and concurrent runs:
 
 * files of one partition whose dates overlap are merged in successive rounds; all else shares a round;
 * a file older than one already promoted takes the partition back to before it (the history tells how), and it and every later file are
-  merged again, in order.
+  merged again, in order. Where a later one cannot be merged again, the older one is held back: merged rows never vanish for want of a file.
 """
 
 from __future__ import annotations
@@ -23,14 +24,13 @@ import pyarrow.compute as pc
 from ops_pipeline.clock import utc_now
 from ops_pipeline.ops.ingestion import DatasetInjestion, RowCounts, Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.recipes.models import NO_TICKER, TICKER_COLUMN
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver.tables import ShapeChangedError, ensure_tables
 from ops_pipeline.silver.typing_sql import identifier
+from ops_pipeline.silver.undo import replace_rejects, take_back
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import datetime
+    from collections.abc import Iterable, Sequence
 
     import duckdb
 
@@ -88,85 +88,86 @@ class _Commit:
         self.keys = [identifier(n) for n in self.recipe.silver_key]
         self.values = [c for c in self.own if c not in self.keys]
         self.target, self.history = self.recipe.silver_table, self.recipe.history_table
+        self.numbers = {row.key: number for number, row in enumerate(self.staged.files)}
 
     def run(self) -> Promotion:
         promotion = Promotion()
-        rows = self._still_to_do(promotion)
-        if not rows:
+        pending = self._pending()
+        if not pending:
             return promotion
-        for row in rows.values():
-            row.silver_started(self.recipe, self.run_id, self.now)
         try:
             ensure_tables(self.repo, self.recipe)
         except ShapeChangedError as e:
-            for row in rows.values():
+            # Files that are merged stay as they are: a late file must not undo what cannot be merged again.
+            promotion.rows = [row for rows in pending.values() for row in rows]
+            for row in promotion.rows:
+                row.silver_started(self.recipe, self.run_id, self.now)
                 row.silver_failed(str(e))
         else:
+            rows, held = self._in_order(pending, promotion.incomplete)
+            for row in rows.values():
+                row.silver_started(self.recipe, self.run_id, self.now)
             self._merge(rows)
-        promotion.rows = list(rows.values())
+            promotion.rows = [*rows.values(), *held]
         self.repo.remember_recipes([self.recipe])
         self.repo.upsert(promotion.rows, Stage.SILVER)
         return promotion
 
-    def _still_to_do(self, promotion: Promotion) -> dict[int, DatasetInjestion]:
-        """The staged files whose partition still wants them, by number, as the ledger knows them now."""
-        fresh = self.repo.get(row.key for row in self.staged.files)
-        numbers: dict[PartitionKey, list[int]] = defaultdict(list)
-        for number, row in enumerate(self.staged.files):
-            if row.key in fresh:
-                numbers[row.partition].append(number)
-        pending = {
-            p: [fresh[self.staged.files[n].key] for n in ns if fresh[self.staged.files[n].key].bronze_can_promote]
-            for p, ns in numbers.items()
-        }
-        pending = {p: rows for p, rows in pending.items() if rows}
-        latest = self.repo.latest_promoted(pending)
-        result: dict[int, DatasetInjestion] = {}
-        for partition, rows in pending.items():
-            first = min(row.order for row in rows)
-            here = {fresh[self.staged.files[n].key].key: n for n in numbers[partition]}
-            again = self.repo.promoted_after(partition, first) if partition in latest and latest[partition] > first else []
-            if any(row.key not in here for row in again):
-                promotion.incomplete.append(partition)
-                continue
-            wanted = {row.key: row for row in [*rows, *again]}
-            result.update({here[key]: row for key, row in wanted.items()})
-            if again:
-                self._rewind_later(partition, first)
-        return result
+    def _pending(self) -> dict[PartitionKey, list[DatasetInjestion]]:
+        """The staged files that still wait, as the ledger knows them now."""
+        pending: dict[PartitionKey, list[DatasetInjestion]] = defaultdict(list)
+        for row in self.repo.get(self.numbers).values():
+            if row.bronze_can_promote:
+                pending[row.partition].append(row)
+        return pending
 
-    def _rewind_later(self, partition: PartitionKey, first: tuple[datetime, str, str]) -> None:
-        """Takes the partition back to before its files at or after `first`: what they changed is undone from the history."""
-        if self.repo.silver_columns_hash(self.target) != self.recipe.columns_hash:
-            return  # merging will be refused; nothing may move before
-        where, here = ("true", []) if partition.ticker == NO_TICKER else (f"{TICKER_COLUMN} = ?", [partition.ticker])
-        later = f"{where} AND (known_at, run_id, bronze_file_id) >= (?, ?, ?)"
-        keys, same = (
-            ", ".join(self.keys),
-            " AND ".join(f"t.{k} = u.{k}" for k in self.keys),
-        )
-        own = ", ".join(self.own)
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE undone AS SELECT DISTINCT {keys} FROM {self.history} WHERE {later}",
-            [*here, *first],
-        )
-        self.connection.execute(f"DELETE FROM {self.target} t WHERE EXISTS (SELECT 1 FROM undone u WHERE {same})")
-        self.connection.execute(f"DELETE FROM {self.history} WHERE {later}", [*here, *first])
-        self.connection.execute(
-            f"""INSERT INTO {self.target} ({own}, bronze_file_id, run_id, known_at, ingested_at)
-            SELECT {own}, bronze_file_id, run_id, known_at, merged_at FROM (
-                SELECT t.* FROM {self.history} t WHERE EXISTS (SELECT 1 FROM undone u WHERE {same})
-                QUALIFY row_number() OVER (PARTITION BY {", ".join(f"t.{k}" for k in self.keys)}
-                    ORDER BY known_at DESC, run_id DESC, bronze_file_id DESC) = 1)
-            WHERE operation <> 'D'"""
-        )
+    def _in_order(
+        self, pending: dict[PartitionKey, list[DatasetInjestion]], incomplete: list[PartitionKey]
+    ) -> tuple[dict[int, DatasetInjestion], list[DatasetInjestion]]:
+        """What is merged now, by number: waiting files, and promoted ones that apply after one of them, whose merges are undone here.
+
+        The second result are the files that are held back; partitions that must be staged again are added to `incomplete`.
+        """
+        latest = self.repo.latest_promoted(pending)
+        merged: dict[int, DatasetInjestion] = {}
+        held: list[DatasetInjestion] = []
+        for partition, waiting in pending.items():
+            first = min(row.order for row in waiting)
+            again = self.repo.promoted_after(partition, first) if partition in latest and latest[partition] > first else []
+            if any(row.key not in self.numbers for row in again):
+                incomplete.append(partition)
+                continue
+            waiting, again, late = self._without_held_back(waiting, again)
+            held += late
+            merged.update({self.numbers[row.key]: row for row in [*waiting, *again]})
+            if again:
+                take_back(self.connection, self.recipe, partition, min(row.order for row in waiting))
+        return merged, held
+
+    def _without_held_back(
+        self, waiting: Sequence[DatasetInjestion], again: Sequence[DatasetInjestion]
+    ) -> tuple[list[DatasetInjestion], list[DatasetInjestion], list[DatasetInjestion]]:
+        """Waiting files to merge, promoted ones to merge again, and waiting ones that stand before one that cannot be merged again."""
+        lost = [(row, reason) for row in again if (reason := self._refusal(row))]
+        if not lost:
+            return list(waiting), list(again), []
+        last, reason = max(lost, key=lambda pair: pair[0].order)
+        held = [row for row in waiting if row.order < last.order]
+        for row in held:
+            # Not started with this recipe, so the next run tries again: the cause lies with the other file and may be mended.
+            row.silver_failed(
+                f"held back: file {last.file_id} of run {last.origin[0]} is newer and merged, and cannot be merged again: {reason}"
+            )
+        left = [row for row in waiting if row.order > last.order]
+        first = min((row.order for row in left), default=None)
+        return left, [row for row in again if first is not None and row.order > first], held
 
     def _merge(self, rows: dict[int, DatasetInjestion]) -> None:
         """Merges every file that may be merged, in rounds, and fills the rows' counts."""
         counts: dict[int, RowCounts] = {}
         for number, row in rows.items():
             profile = self.staged.profiles[number]
-            refusal = self._refusal(profile)
+            refusal = self._refusal(row)
             if refusal:
                 row.silver_failed(refusal)
             else:
@@ -179,21 +180,27 @@ class _Commit:
         try:
             for members in self._rounds({n: rows[n] for n in counts}):
                 self._merge_round(members, counts)
-            self._store_rejects(rows, {n: rows[n] for n in counts})
+            replace_rejects(self.connection, self.staged, rows, set(counts), self.now)
         finally:
             self.connection.unregister("staged_files")
         for number, count in counts.items():
             profile = self.staged.profiles[number]
             rows[number].silver_finished(count, profile.from_date, profile.to_date, gold=self.recipe.gold_table)
 
-    def _refusal(self, profile: FileProfile) -> str | None:
+    def _refusal(self, row: DatasetInjestion) -> str | None:
         """Why the whole file is refused, if it is."""
+        profile = self.staged.profiles[self.numbers[row.key]]
         if profile.unreadable:
             return profile.unreadable
+        if profile.rows != row.bronze_rows:
+            return (
+                f"the file holds {profile.rows} records now and held {row.bronze_rows} when it was recorded: "
+                "the recipe reads it differently since; a replay from bronze takes it in"
+            )
         if profile.failed and profile.failed > self.recipe.max_reject_share * profile.rows:
             return (
-                f"{profile.failed} of {profile.rows} records refused, more than the declared share of {self.recipe.max_reject_share:.0%}; "
-                f"the first: {profile.first_reason}"
+                f"{profile.failed} of {profile.rows} records refused, more than the declared share of "
+                f"{self.recipe.max_reject_share:.0%}; the first: {profile.first_reason}"
             )
         return None
 
@@ -202,7 +209,7 @@ class _Commit:
             "staged_files",
             pa.table(
                 {
-                    "file_no": pa.array(list(rows), pa.int32()),
+                    "_file_no": pa.array(list(rows), pa.int32()),
                     "bronze_file_id": pa.array([r.file_id for r in rows.values()], pa.string()),
                     "run_id": pa.array([r.origin[0] for r in rows.values()], pa.string()),
                     "known_at": pa.array(
@@ -214,7 +221,7 @@ class _Commit:
         )
 
     def _rounds(self, rows: dict[int, DatasetInjestion]) -> list[list[int]]:
-        """The files' numbers, grouped so that files of one partition that can touch the same key stand in successive rounds, in order."""
+        """The files' numbers, grouped so that files of one partition that can touch one key stand in successive rounds, in order."""
         dated = self.recipe.date_column is not None and self.recipe.date_column in self.recipe.silver_key
         placed: dict[PartitionKey, list[tuple[int, FileProfile]]] = defaultdict(list)
         rounds: dict[int, list[int]] = defaultdict(list)
@@ -233,14 +240,11 @@ class _Commit:
         """Files that touch no key twice: created, updated and unchanged rows follow from one join with the target."""
         good = self.staged.good
         if len(members) < len(self.staged.files):
-            good = good.filter(pc.is_in(good["file_no"], pa.array(members, good["file_no"].type)))
+            good = good.filter(pc.is_in(good["_file_no"], pa.array(members, good["_file_no"].type)))
         if good.num_rows == 0:
             return
         self.connection.register("staged_rows", good)
-        own, same = (
-            ", ".join(self.own),
-            " AND ".join(f"t.{k} = s.{k}" for k in self.keys),
-        )
+        own, same = ", ".join(self.own), " AND ".join(f"t.{k} = s.{k}" for k in self.keys)
         differs = (
             f"({', '.join(f's.{v}' for v in self.values)}) IS DISTINCT FROM ({', '.join(f't.{v}' for v in self.values)})"
             if self.values
@@ -250,35 +254,32 @@ class _Commit:
         self.connection.execute(
             f"""CREATE OR REPLACE TEMP TABLE acts AS
             SELECT s.*, f.bronze_file_id, f.run_id, f.known_at,
-                CASE WHEN t.ingested_at IS NULL THEN 'C' WHEN {differs} THEN 'U' ELSE 'N' END AS act
-            FROM staged_rows s JOIN staged_files f USING (file_no) LEFT JOIN {self._target_part(good)} t ON {same}"""
+                CASE WHEN t.ingested_at IS NULL THEN 'C' WHEN {differs} THEN 'U' ELSE 'N' END AS _act
+            FROM staged_rows s JOIN staged_files f USING (_file_no) LEFT JOIN {self._target_part(good)} t ON {same}"""
         )
         self.connection.unregister("staged_rows")
         changed = 0
         for number, act, count in self.connection.execute(
-            "SELECT file_no, act, count(*) FROM acts GROUP BY file_no, act"
+            "SELECT _file_no, _act, count(*) FROM acts GROUP BY _file_no, _act"
         ).fetchall():
-            setattr(
-                counts[number],
-                {"C": "created", "U": "updated", "N": "unchanged"}[act],
-                count,
-            )
+            setattr(counts[number], {"C": "created", "U": "updated", "N": "unchanged"}[act], count)
             changed += count if act == "U" else 0
         now = [self.now]
         self.connection.execute(
-            f"INSERT INTO {self.target} ({own}, {lineage}, ingested_at) SELECT {own}, {lineage}, ?::TIMESTAMPTZ FROM acts WHERE act = 'C'",
+            f"INSERT INTO {self.target} ({own}, {lineage}, ingested_at)"
+            f" SELECT {own}, {lineage}, ?::TIMESTAMPTZ FROM acts WHERE _act = 'C'",
             now,
         )
         if changed:
             written = [*self.values, "bronze_file_id", "run_id", "known_at"]
             self.connection.execute(
-                f"""MERGE INTO {self.target} t USING (SELECT * FROM acts WHERE act = 'U') s ON {same}
+                f"""MERGE INTO {self.target} t USING (SELECT * FROM acts WHERE _act = 'U') s ON {same}
                 WHEN MATCHED THEN UPDATE SET {", ".join(f"{c} = s.{c}" for c in written)}, ingested_at = ?::TIMESTAMPTZ""",
                 now,
             )
         self.connection.execute(
             f"""INSERT INTO {self.history} ({own}, {lineage}, merged_at, recipe_hash, operation)
-            SELECT {own}, {lineage}, ?::TIMESTAMPTZ, ?, act FROM acts WHERE act <> 'N'""",
+            SELECT {own}, {lineage}, ?::TIMESTAMPTZ, ?, _act FROM acts WHERE _act <> 'N'""",
             [self.now, self.recipe.recipe_hash],
         )
         self.connection.execute("DROP TABLE acts")
@@ -291,42 +292,6 @@ class _Commit:
         day = identifier(self.recipe.date_column)
         low, high = bounds["min"].as_py(), bounds["max"].as_py()
         return f"(SELECT * FROM {self.target} WHERE {day} BETWEEN DATE '{low.isoformat()}' AND DATE '{high.isoformat()}')"
-
-    def _store_rejects(self, rows: dict[int, DatasetInjestion], merged: dict[int, DatasetInjestion]) -> None:
-        """Replaces the refused records of these files: merging a file again must not double them. A file that failed whole has none."""
-        listed = [rows[n] for n in rows]
-        mine = pa.table(
-            {
-                "run_id": pa.array([r.origin[0] for r in listed], pa.string()),
-                "file_id": pa.array([r.file_id for r in listed], pa.string()),
-            }
-        )
-        self.connection.register("merged_files", mine)
-        self.connection.execute(
-            "DELETE FROM silver.rejected_rows t WHERE EXISTS (SELECT 1 FROM merged_files m WHERE t.run_id = m.run_id AND t.bronze_file_id = m.file_id)"
-        )
-        self.connection.unregister("merged_files")
-        rejects = self.staged.rejects
-        if rejects.num_rows == 0:
-            return
-        owners = list(merged.values())
-        tickers = pa.table(
-            {
-                "file_no": pa.array(list(merged), pa.int32()),
-                "ticker": pa.array([r.ticker for r in owners], pa.string()),
-                "file_id": pa.array([r.file_id for r in owners], pa.string()),
-                "origin": pa.array([r.origin[0] for r in owners], pa.string()),
-            }
-        )
-        self.connection.register("rejects", rejects)
-        self.connection.register("reject_files", tickers)
-        self.connection.execute(
-            """INSERT INTO silver.rejected_rows
-            SELECT f.origin, f.file_id, ?, f.ticker, r.row_position, r.raw_text, r.reason, ?, ?::TIMESTAMPTZ FROM rejects r JOIN reject_files f USING (file_no)""",
-            [self.target, self.recipe.recipe_hash, self.now],
-        )
-        self.connection.unregister("rejects")
-        self.connection.unregister("reject_files")
 
 
 def _overlap(one: FileProfile, other: FileProfile) -> bool:

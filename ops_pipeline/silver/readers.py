@@ -1,73 +1,59 @@
 """Reading stored answers into raw text, one relation a format.
 
 Belongs here: how JSON and CSV bodies become records of text, fast for many files at once, and with position and raw text for the few that
-need them. Does not belong here: types and verdicts (`typing_sql`).
+need them. Does not belong here: what a body looks like from outside (`bodies`), types and verdicts (`typing_sql`).
 
-A reader yields a relation with file_no and r0, r1, ..., one a declared column; see `typing_sql.typed_sql`.
+A reader yields a relation with _file_no and _r0, _r1, ..., one a declared column; see `typing_sql.typed_sql`. Both ways of reading must
+find the same records: where DuckDB's CSV reader and Python's differ, the file is read the slow way only.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
 import re
-from dataclasses import dataclass
 from io import StringIO
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, ClassVar, Protocol
 
 import pyarrow as pa
 
+from ops_pipeline.silver.bodies import Look, StoredAnswer, UnreadableError, body_of
 from ops_pipeline.silver.typing_sql import literal, present_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-    from pathlib import Path
 
     import duckdb
 
     from ops_pipeline.recipes.models import Recipe
 
-
-class UnreadableError(Exception):
-    """A stored answer is not what the recipe says; the text says why."""
-
-
-@dataclass(frozen=True, slots=True)
-class StoredAnswer:
-    """A file to read: its number in the batch and where it is."""
-
-    number: int
-    path: Path
+# Of a record that cannot be read, so much is shown.
+_SHOWN = 120
 
 
 class Reader(Protocol):
-    """How answers of one format become records of text."""
+    """How answers of one format become records of text.
+
+    Attributes:
+        misses_silently: whether the fast way can find no record where there is one.
+    """
+
+    misses_silently: ClassVar[bool]
+
+    def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
+        """Whether the fast way reads this body as the slow one would, and its header.
+
+        Raises:
+            UnreadableError: when the body cannot be what the recipe says.
+        """
+        ...
 
     def relations(self, recipe: Recipe, answers: Sequence[StoredAnswer]) -> Iterator[tuple[list[StoredAnswer], str]]:
-        """Groups of files that one fast query reads, with that query; may raise UnreadableError for a group of one file."""
+        """Groups of files that one fast query reads, with that query."""
         ...
 
-    def positioned(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        recipe: Recipe,
-        answer: StoredAnswer,
-    ) -> str:
-        """A query for one file with row_position, raw_text and line_error as well."""
+    def positioned(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> str:
+        """A query for one file with _position, _raw_text and _line_error as well."""
         ...
-
-
-def body_of(path: Path) -> bytes:
-    """The stored body.
-
-    Raises:
-        UnreadableError: when the file is gone or damaged.
-    """
-    try:
-        with gzip.open(path, "rb") as f:
-            return f.read()
-    except (OSError, EOFError, gzip.BadGzipFile) as e:
-        raise UnreadableError(f"the stored file cannot be read: {e}") from e
 
 
 _FILE_IN_MESSAGE = re.compile(r'in file "([^"]+)"|file: ?"?([^\s"]+\.gz)')
@@ -95,131 +81,112 @@ def _numbers(answers: Sequence[StoredAnswer]) -> str:
 class JsonReader:
     """A JSON array of objects."""
 
+    misses_silently: ClassVar[bool] = False
+
+    def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
+        """DuckDB reads an array that was cut behind a comma as if it had ended there, and blanks as an empty array."""
+        if look.first != b"[":
+            raise UnreadableError(f"the answer is not a JSON array; it begins with {look.beginning(_SHOWN)}")
+        if look.last != b"]":
+            raise UnreadableError("the JSON array does not end where the answer ends: it was cut, or something follows it")
+        return True, ()
+
     def relations(self, recipe: Recipe, answers: Sequence[StoredAnswer]) -> Iterator[tuple[list[StoredAnswer], str]]:
         """All files in one query: extracting a list of paths is faster than reading typed columns, and keeps the record's text at hand."""
         if answers:
-            yield (
-                list(answers),
-                f"SELECT file_no, {self._columns(recipe)} FROM ({self._records(recipe, answers)})",
-            )
+            yield list(answers), f"SELECT _file_no, {self._columns(recipe)} FROM ({self._records(recipe, answers)})"
 
-    def positioned(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        recipe: Recipe,
-        answer: StoredAnswer,
-    ) -> str:
+    def positioned(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> str:
         """The same with the record's own text; the number of a record is its place in the array."""
-        records = self._records(
-            recipe,
-            [answer],
-            ", json::VARCHAR AS raw_text, row_number() OVER () AS row_position",
-        )
-        return f"SELECT file_no, {self._columns(recipe)}, row_position, raw_text, NULL::VARCHAR AS line_error FROM ({records})"
+        records = self._records(recipe, [answer], ", json::VARCHAR AS _raw_text, row_number() OVER () AS _position")
+        return f"SELECT _file_no, {self._columns(recipe)}, _position, _raw_text, NULL::VARCHAR AS _line_error FROM ({records})"
 
     @staticmethod
     def _records(recipe: Recipe, answers: Sequence[StoredAnswer], more: str = "") -> str:
-        fields = ", ".join(literal('$."' + c.source_field.replace('"', '\\"') + '"') for c in recipe.columns)
-        return f"SELECT {_numbers(answers)} AS file_no, json_extract_string(json, [{fields}]) AS v{more} FROM read_json_objects({_paths(answers)}, format='array')"
+        # JSON pointers: a path ($."name") gives some characters of a name a meaning of its own, and has no way to write others.
+        fields = ", ".join(literal("/" + c.source_field.replace("~", "~0").replace("/", "~1")) for c in recipe.columns)
+        return (
+            f"SELECT {_numbers(answers)} AS _file_no, json_extract_string(json, [{fields}]) AS v{more}"
+            f" FROM read_json_objects({_paths(answers)}, format='array', compression='gzip')"
+        )
 
     @staticmethod
     def _columns(recipe: Recipe) -> str:
-        return ", ".join(f"{present_sql(recipe, f'v[{i + 1}]')} AS r{i}" for i in range(len(recipe.columns)))
+        return ", ".join(f"{present_sql(recipe, f'v[{i + 1}]')} AS _r{i}" for i in range(len(recipe.columns)))
 
 
 class CsvReader:
     """Comma-separated values with a header line; with `unpivot`, one column a series."""
 
+    # A quote that opens in the first line and is never closed ends the file for DuckDB, without an error.
+    misses_silently: ClassVar[bool] = True
+
+    def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
+        """The header's names, and whether DuckDB finds the same records as the slow way.
+
+        It strips blanks around quotes, which are a part of the cell, and among lines that end with a carriage return alone it does not
+        tell a quote that is never closed.
+        """
+        return not (look.blank_beside_quote or look.lone_return), tuple(self._names(recipe, look.line))
+
     def relations(self, recipe: Recipe, answers: Sequence[StoredAnswer]) -> Iterator[tuple[list[StoredAnswer], str]]:
         """One query for all files with the same header: columns are found by name, never by position."""
         groups: dict[tuple[str, ...], list[StoredAnswer]] = {}
         for answer in answers:
-            try:
-                groups.setdefault(tuple(self._header(recipe, answer.path)), []).append(answer)
-            except UnreadableError:
-                yield [answer], ""  # the slow path says why
+            groups.setdefault(answer.header, []).append(answer)
         for header, members in groups.items():
             names = [f"c{i}" for i in range(len(header))]
             columns = "{" + ", ".join(f"'{n}': 'VARCHAR'" for n in names) + "}"
             scan = (
-                f"SELECT {_numbers(members)} AS file_no, {', '.join(names)} FROM read_csv({_paths(members)}, auto_detect=false, header=false, skip=1,"
-                f" columns={columns}, delim=',', quote='\"', escape='\"', strict_mode=true, null_padding=false)"
+                f"SELECT {_numbers(members)} AS _file_no, {', '.join(names)} FROM read_csv({_paths(members)}, auto_detect=false,"
+                f" compression='gzip', header=false, skip=1, columns={columns}, delim=',', quote='\"', escape='\"',"
+                f" strict_mode=true, null_padding=false)"
             )
             yield members, self._shape(recipe, header, names, scan, "")
 
-    def positioned(
-        self,
-        connection: duckdb.DuckDBPyConnection,
-        recipe: Recipe,
-        answer: StoredAnswer,
-    ) -> str:
+    def positioned(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> str:
         """Read by Python's csv module: slower, and able to say which line is broken, how, and what it holds."""
-        header, records = self._read(recipe, body_of(answer.path))
-        names = [f"c{i}" for i in range(len(header))]
+        records = self._read(answer.header, body_of(answer))
+        names = [f"c{i}" for i in range(len(answer.header))]
         table = pa.table(
             {
                 **{
-                    n: pa.array(
-                        [(r[2][i] or None) if r[3] is None else None for r in records],
-                        pa.string(),
-                    )
+                    n: pa.array([(r[2][i] or None) if r[3] is None else None for r in records], pa.string())
                     for i, n in enumerate(names)
                 },
-                "row_position": pa.array([r[0] for r in records], pa.int64()),
-                "raw_text": pa.array([r[1] for r in records], pa.string()),
-                "line_error": pa.array([r[3] for r in records], pa.string()),
+                "_position": pa.array([r[0] for r in records], pa.int64()),
+                "_raw_text": pa.array([r[1] for r in records], pa.string()),
+                "_line_error": pa.array([r[3] for r in records], pa.string()),
             }
         )
         connection.register("csv_records", table)
-        scan = f"SELECT {answer.number} AS file_no, * FROM csv_records"
-        return self._shape(recipe, header, names, scan, ", row_position, raw_text, line_error")
+        scan = f"SELECT {answer.number}::INTEGER AS _file_no, * FROM csv_records"
+        return self._shape(recipe, answer.header, names, scan, ", _position, _raw_text, _line_error")
 
     @staticmethod
-    def _shape(
-        recipe: Recipe,
-        header: Sequence[str],
-        names: Sequence[str],
-        scan: str,
-        more: str,
-    ) -> str:
+    def _shape(recipe: Recipe, header: Sequence[str], names: Sequence[str], scan: str, more: str) -> str:
         """Columns by header, or pairs of an unpivoted table."""
         by_header = dict(zip(header, names, strict=True))
-        if not recipe.answer.unpivot:
-            columns = ", ".join(
-                f"{present_sql(recipe, by_header[c.source_field]) if c.source_field in by_header else 'NULL'} AS r{i}"
-                for i, c in enumerate(recipe.columns)
-            )
-            return f"SELECT file_no, {columns}{more} FROM ({scan})"
         unpivot = recipe.answer.unpivot
+        if not unpivot:
+            cells = [
+                present_sql(recipe, by_header[c.source_field]) if c.source_field in by_header else "NULL" for c in recipe.columns
+            ]
+            columns = ", ".join(f"{cell} AS _r{i}" for i, cell in enumerate(cells))
+            return f"SELECT _file_no, {columns}{more} FROM ({scan})"
         series = [h for h in header if h and h not in unpivot.keep]
-        fields = {k: by_header[k] for k in unpivot.keep} | {
-            unpivot.name_to: "series",
-            unpivot.value_to: "cell",
-        }
-        columns = ", ".join(f"{fields[c.source_field]} AS r{i}" for i, c in enumerate(recipe.columns))
+        fields = {k: by_header[k] for k in unpivot.keep} | {unpivot.name_to: "series", unpivot.value_to: "cell"}
+        columns = ", ".join(f"{fields[c.source_field]} AS _r{i}" for i, c in enumerate(recipe.columns))
         pairs = "unnest([" + ", ".join(f"{{'series': {literal(h)}, 'cell': {by_header[h]}}}" for h in series) + "]) AS pair"
-        broken = " OR line_error IS NOT NULL" if more else ""
+        broken = " OR _line_error IS NOT NULL" if more else ""
         # A line that cannot be read is one refused record, not one a series.
-        unique = " QUALIFY line_error IS NULL OR row_number() OVER (PARTITION BY row_position) = 1" if more else ""
+        unique = " QUALIFY _line_error IS NULL OR row_number() OVER (PARTITION BY _position) = 1" if more else ""
         keep = ", ".join(by_header[k] for k in unpivot.keep)
-        missing = (
-            f"cell NOT IN ({', '.join(literal(m) for m in recipe.answer.missing)}) OR cell IS NULL"
-            if recipe.answer.missing
-            else "true"
-        )
-        inner = f"SELECT file_no, {keep}, {pairs}{more} FROM ({scan})"
+        inner = f"SELECT _file_no, {keep}, {pairs}{more} FROM ({scan})"
         return (
-            f"SELECT file_no, {columns}{more} FROM (SELECT * EXCLUDE (pair), pair.series AS series, pair.cell AS cell FROM ({inner}))"
-            f" WHERE ({missing}){broken}{unique}"
+            f"SELECT _file_no, {columns}{more} FROM (SELECT * EXCLUDE (pair), pair.series AS series, pair.cell AS cell FROM ({inner}))"
+            f" WHERE ({_holds_a_record(recipe.answer.missing)}){broken}{unique}"
         )
-
-    def _header(self, recipe: Recipe, path: Path) -> list[str]:
-        try:
-            with gzip.open(path, "rb") as f:
-                line = f.readline(1 << 20)
-        except (OSError, EOFError) as e:
-            raise UnreadableError(f"the stored file cannot be read: {e}") from e
-        return self._names(recipe, line)
 
     @staticmethod
     def _names(recipe: Recipe, line: bytes) -> list[str]:
@@ -228,9 +195,14 @@ class CsvReader:
             text = line.decode("utf-8-sig")
         except UnicodeDecodeError as e:
             raise UnreadableError(f"not valid UTF-8 at byte {e.start} of the header") from e
-        names = [n.strip() for n in next(csv.reader([text.rstrip("\r\n")]), [])]
+        try:
+            names = [n.strip() for n in next(csv.reader([text], strict=True), [])]
+        except csv.Error as e:
+            raise UnreadableError(f"the header is not one line of valid CSV: {e}") from e
         if not any(names):
             raise UnreadableError("the answer has no header line")
+        if "\0" in text:
+            raise UnreadableError("the header holds a zero byte")
         repeated = sorted({n for n in names if n and names.count(n) > 1})
         if repeated:
             raise UnreadableError(f"the header names {repeated[0]!r} twice")
@@ -245,34 +217,49 @@ class CsvReader:
             raise UnreadableError("the header names no series to unpivot")
         return names
 
-    def _read(self, recipe: Recipe, body: bytes) -> tuple[list[str], list[tuple[int, str, list[str], str | None]]]:
-        """(header, [(position, raw text, cells, why the line is broken or None)])."""
-        first, _, _ = body.partition(b"\n")
-        header = self._names(recipe, first)
+    @staticmethod
+    def _read(header: Sequence[str], body: bytes) -> list[tuple[int, str, list[str], str | None]]:
+        """[(position, raw text, cells, why the line is broken or None)]."""
         try:
             text = body.decode("utf-8-sig")
         except UnicodeDecodeError as e:
             raise UnreadableError(f"not valid UTF-8 at byte {e.start}") from e
-        lines = text.splitlines(keepends=True)
-        reader = csv.reader(StringIO(text), strict=True)
+        consumed: list[str] = []
+
+        def lines() -> Iterator[str]:
+            # csv's own idea of lines: str.splitlines would also split at U+2028 and the like, which are text.
+            for line in StringIO(text, newline=""):
+                consumed.append(line)
+                yield line
+
+        # The module's limit is the process's; 128 KiB are too little for a cell that holds a document.
+        csv.field_size_limit(max(csv.field_size_limit(), len(body) + 1))
+        reader = csv.reader(lines(), strict=True)
         records: list[tuple[int, str, list[str], str | None]] = []
-        begin = 0
         try:
             for number, cells in enumerate(reader):
-                raw, begin = (
-                    "".join(lines[begin : reader.line_num]).rstrip("\r\n"),
-                    reader.line_num,
-                )
-                if number == 0 or not cells:
+                raw = "".join(consumed).rstrip("\r\n")
+                consumed.clear()
+                if number == 0 or not cells or (len(header) > 1 and not raw.strip()):
                     continue
+                while len(cells) > len(header) and not cells[-1]:
+                    cells.pop()  # commas behind the last column, as DuckDB takes them
                 broken = None if len(cells) == len(header) else f"the line has {len(cells)} cells, the header {len(header)}"
                 records.append((len(records) + 1, raw, cells, broken))
         except csv.Error as e:
             raise UnreadableError(f"not valid CSV at line {reader.line_num}: {e}") from e
-        if records and records[-1][3] and not text.endswith("\n"):
+        if records and records[-1][3] and not text.endswith(("\n", "\r")):
             # Half a line at the end is how a cut transfer looks; what is missing before it cannot be known, so nothing is taken.
             raise UnreadableError("the answer ends in the middle of a line: it was cut")
-        return header, records
+        return records
+
+
+def _holds_a_record(missing: Sequence[str]) -> str:
+    """Which cells of an unpivoted table are records: all but those that hold a declared marker; an empty cell is NULL here."""
+    if not missing:
+        return "true"
+    markers = ", ".join(literal(m) for m in missing)
+    return f"cell NOT IN ({markers})" if "" in missing else f"cell IS NULL OR cell NOT IN ({markers})"
 
 
 READERS: dict[str, Reader] = {"json": JsonReader(), "csv": CsvReader()}

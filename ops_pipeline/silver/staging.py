@@ -5,25 +5,21 @@ Belongs here: batching, isolating the file that cannot be read, and each file's 
 
 The common case reads all files in one statement without positions (500,000 JSON records: 0.4 s on two cores; with positions 0.8 s). Files
 with refused records or repeated keys are read once more with positions; a file that cannot be read at all is set aside with its reason.
+Every body is looked at from outside first: see `bodies` for what DuckDB would swallow.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
-
-from ops_pipeline.silver.readers import (
-    READERS,
-    StoredAnswer,
-    UnreadableError,
-    body_of,
-    file_named_in,
-)
+from ops_pipeline.silver.bodies import Look, StoredAnswer, UnreadableError, look_at
+from ops_pipeline.silver.readers import READERS, file_named_in
 from ops_pipeline.silver.typing_sql import identifier, typed_sql
 
 if TYPE_CHECKING:
@@ -34,16 +30,16 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.recipes.models import Recipe
 
-# A body shorter than this is looked at before DuckDB sees it: DuckDB reads blanks as an empty array.
-_SUSPICIOUSLY_SHORT = 64
-
 # What DuckDB raises about a file's content; anything else it raises is a mistake of ours and must not be blamed on the vendor.
 _CONTENT_ERRORS = (
     duckdb.InvalidInputException,
     duckdb.IOException,
     duckdb.ConversionException,
     duckdb.OutOfRangeException,
+    UnicodeDecodeError,  # its message quotes the content, and the content is no text
 )
+# Unpacking lets go of the interpreter lock; more threads than this only wait for the disk.
+_LOOKERS = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +69,11 @@ class FileProfile:
     first_reason: str | None = None
 
 
+REJECTS_SCHEMA = pa.schema(
+    [("file_no", pa.int32()), ("row_position", pa.int64()), ("raw_text", pa.string()), ("reason", pa.string())]
+)
+
+
 @dataclass(slots=True)
 class Staged:
     """Typed rows of a batch of files of one dataset, ready for one transaction.
@@ -81,7 +82,7 @@ class Staged:
         recipe: the recipe that they were read by.
         files: the batch; a file's number is its place in this list.
         profiles: one a file, in the same order.
-        good: file_no, [ticker], the declared columns; one row a key and file.
+        good: _file_no, [ticker], the declared columns; one row a key and file.
         rejects: file_no, row_position (from 1), raw_text, reason.
     """
 
@@ -89,17 +90,7 @@ class Staged:
     files: list[DatasetInjestion]
     profiles: list[FileProfile]
     good: pa.Table
-    rejects: pa.Table = field(default_factory=lambda: REJECTS_SCHEMA.empty_table())
-
-
-REJECTS_SCHEMA = pa.schema(
-    [
-        ("file_no", pa.int32()),
-        ("row_position", pa.int64()),
-        ("raw_text", pa.string()),
-        ("reason", pa.string()),
-    ]
-)
+    rejects: pa.Table = field(default_factory=REJECTS_SCHEMA.empty_table)
 
 
 def stage(
@@ -137,61 +128,73 @@ class _Staging:
     ) -> None:
         self.connection, self.recipe, self.files = connection, recipe, list(files)
         self.reader = READERS[recipe.answer.format]
-        self.answers = [StoredAnswer(i, path_of[f.key]) for i, f in enumerate(self.files)]
+        self.answers = [StoredAnswer(i, path_of[f.key], f.bronze_bytes) for i, f in enumerate(self.files)]
         self.unreadable: dict[int, str] = {}
         self.first_reasons: dict[int, str] = {}
         self.superseded: dict[int, int] = {}
-        self.keys = ", ".join(["file_no", *map(identifier, recipe.silver_key)])
+        self.keys = ", ".join(["_file_no", *map(identifier, recipe.silver_key)])
 
     def run(self) -> Staged:
         self.connection.register("files_arrow", self._files_table())
         self.connection.execute("CREATE TEMP TABLE files AS SELECT * FROM files_arrow")
         empty = typed_sql(self.recipe, self._no_records(), positioned=True)
-        self.connection.execute(f"CREATE TEMP TABLE typed AS SELECT * EXCLUDE (row_position, raw_text, reason) FROM ({empty})")
+        self.connection.execute(f"CREATE TEMP TABLE typed AS SELECT * EXCLUDE (_position, _raw_text, _reason) FROM ({empty})")
         self.connection.execute(f"CREATE TEMP TABLE positioned AS SELECT * FROM ({empty})")
-        self._read_fast([a for a in self.answers if self._worth_reading(a)])
-        self._read_again(self._wanting_positions())
+        read_fast = self._read_fast(self._examined())
+        self._read_again(self._wanting_positions(read_fast))
         return self._result()
 
     def _files_table(self) -> pa.Table:
         return pa.table(
             {
-                "file_no": pa.array(range(len(self.files)), pa.int32()),
+                "_file_no": pa.array(range(len(self.files)), pa.int32()),
                 "ticker": pa.array([f.ticker for f in self.files], pa.string()),
-                "requested_from_date": pa.array([f.requested_from_date for f in self.files], pa.date32()),
-                "requested_to_date": pa.array([f.requested_to_date for f in self.files], pa.date32()),
+                "_asked_from": pa.array([f.requested_from_date for f in self.files], pa.date32()),
+                "_asked_to": pa.array([f.requested_to_date for f in self.files], pa.date32()),
             }
         )
 
     def _no_records(self) -> str:
-        raws = ", ".join(f"NULL::VARCHAR AS r{i}" for i in range(len(self.recipe.columns)))
-        more = "NULL::BIGINT AS row_position, NULL::VARCHAR AS raw_text, NULL::VARCHAR AS line_error"
-        return f"SELECT NULL::INTEGER AS file_no, {raws}, {more} WHERE false"
+        raws = ", ".join(f"NULL::VARCHAR AS _r{i}" for i in range(len(self.recipe.columns)))
+        more = "NULL::BIGINT AS _position, NULL::VARCHAR AS _raw_text, NULL::VARCHAR AS _line_error"
+        return f"SELECT NULL::INTEGER AS _file_no, {raws}, {more} WHERE false"
 
-    def _worth_reading(self, answer: StoredAnswer) -> bool:
-        size = self.files[answer.number].bronze_bytes
-        if size is not None and size >= _SUSPICIOUSLY_SHORT:
-            return True
-        try:
-            if body_of(answer.path).strip():
-                return True
-            self.unreadable[answer.number] = f"the answer is empty ({size or 0} bytes of nothing but blanks)"
-        except UnreadableError as e:
-            self.unreadable[answer.number] = str(e)
-        return False
-
-    def _read_fast(self, answers: Sequence[StoredAnswer]) -> None:
-        """Many files a statement; the file that DuckDB blames goes the slow way, and the others are read again."""
-        for members, query in self.reader.relations(self.recipe, answers):
-            if not query:
-                self._read_slowly(members[0])
+    def _examined(self) -> list[StoredAnswer]:
+        """The answers that the fast way may read; the others are read the slow way here, or set aside with the reason."""
+        with ThreadPoolExecutor(min(_LOOKERS, len(self.answers) or 1)) as pool:
+            looks = list(pool.map(_look, self.answers))
+        fast = []
+        for number, look in enumerate(looks):
+            if isinstance(look, UnreadableError):
+                self.unreadable[number] = str(look)
                 continue
+            try:
+                fits, header = self.reader.examine(self.recipe, look)
+            except UnreadableError as e:
+                self.unreadable[number] = str(e)
+                continue
+            answer = self.answers[number] = replace(self.answers[number], header=header)
+            if fits:
+                fast.append(answer)
+            else:
+                self._read_slowly(answer)
+        return fast
+
+    def _read_fast(self, answers: Sequence[StoredAnswer]) -> list[StoredAnswer]:
+        """Many files a statement; the file that DuckDB blames goes the slow way, and the others are read again.
+
+        Returns:
+            the answers that the fast way has read.
+        """
+        read: list[StoredAnswer] = []
+        for members, query in self.reader.relations(self.recipe, answers):
             pending = deque([members])
             while pending:
                 group = pending.popleft()
                 try:
                     sql = query if group is members else next(iter(self.reader.relations(self.recipe, group)))[1]
                     self.connection.execute(f"INSERT INTO typed {typed_sql(self.recipe, sql, positioned=False)}")
+                    read += group
                 except _CONTENT_ERRORS as e:
                     if len(group) == 1:
                         self._read_slowly(group[0])
@@ -203,56 +206,61 @@ class _Staging:
                     else:
                         half = len(group) // 2
                         pending.extend([group[:half], group[half:]])
+        return read
 
     def _read_slowly(self, answer: StoredAnswer) -> None:
         """One file with positions; when that fails too, the answer is not what the recipe says."""
         try:
-            query = typed_sql(
-                self.recipe,
-                self.reader.positioned(self.connection, self.recipe, answer),
-                positioned=True,
-            )
+            query = typed_sql(self.recipe, self.reader.positioned(self.connection, self.recipe, answer), positioned=True)
             self.connection.execute(f"INSERT INTO positioned SELECT * FROM ({query})")
         except UnreadableError as e:
             self.unreadable[answer.number] = str(e)
+        except UnicodeDecodeError:
+            self.unreadable[answer.number] = "the answer cannot be read: it is not valid UTF-8"
         except _CONTENT_ERRORS as e:
             self.unreadable[answer.number] = _plain(str(e), answer.path)
 
-    def _wanting_positions(self) -> list[StoredAnswer]:
-        """Files with refused records (their text is kept) or with a key that stands twice (the last one wins)."""
+    def _wanting_positions(self, answers: Iterable[StoredAnswer]) -> list[StoredAnswer]:
+        """Files read fast that have refused records (their text is kept), a repeated key (the last one wins), or no record, in doubt."""
         found = self.connection.execute(
-            f"SELECT DISTINCT file_no FROM typed WHERE verdict = 'F' UNION SELECT file_no FROM (SELECT {self.keys} FROM typed WHERE verdict = 'G'"
-            f" GROUP BY {self.keys} HAVING count(*) > 1)"
+            f"SELECT DISTINCT _file_no FROM typed WHERE _verdict = 'F' UNION SELECT _file_no FROM (SELECT {self.keys} FROM typed"
+            f" WHERE _verdict = 'G' GROUP BY {self.keys} HAVING count(*) > 1)"
         ).fetchall()
-        numbers = {row[0] for row in found}
-        return [a for a in self.answers if a.number in numbers]
+        wanting = {row[0] for row in found}
+        if self.reader.misses_silently:
+            seen = {row[0] for row in self.connection.execute("SELECT DISTINCT _file_no FROM typed").fetchall()}
+            wanting |= {a.number for a in answers} - seen
+        return [a for a in answers if a.number in wanting]
 
     def _read_again(self, answers: Iterable[StoredAnswer]) -> None:
         for answer in answers:
-            self.connection.execute("DELETE FROM typed WHERE file_no = ?", [answer.number])
+            self.connection.execute("DELETE FROM typed WHERE _file_no = ?", [answer.number])
             self._read_slowly(answer)
-        own = "* EXCLUDE (row_position, raw_text, reason)"
-        good = self.connection.execute("SELECT file_no, count(*) FROM positioned WHERE verdict = 'G' GROUP BY file_no").fetchall()
+        own = "* EXCLUDE (_position, _raw_text, _reason)"
+        good = self.connection.execute(
+            "SELECT _file_no, count(*) FROM positioned WHERE _verdict = 'G' GROUP BY _file_no"
+        ).fetchall()
         self.connection.execute(
-            f"""INSERT INTO typed SELECT {own} FROM positioned WHERE verdict <> 'G'
-            UNION ALL SELECT {own} FROM (SELECT * FROM positioned WHERE verdict = 'G'
-                QUALIFY row_number() OVER (PARTITION BY {self.keys} ORDER BY row_position DESC) = 1)"""
+            f"""INSERT INTO typed SELECT {own} FROM positioned WHERE _verdict <> 'G'
+            UNION ALL SELECT {own} FROM (SELECT * FROM positioned WHERE _verdict = 'G'
+                QUALIFY row_number() OVER (PARTITION BY {self.keys} ORDER BY _position DESC) = 1)"""
         )
         kept = dict(
-            self.connection.execute("SELECT file_no, count(*) FROM typed WHERE verdict = 'G' GROUP BY file_no").fetchall()
+            self.connection.execute("SELECT _file_no, count(*) FROM typed WHERE _verdict = 'G' GROUP BY _file_no").fetchall()
         )
         self.superseded = {number: count - kept.get(number, 0) for number, count in good if count > kept.get(number, 0)}
         self.first_reasons = dict(
             self.connection.execute(
-                "SELECT file_no, arg_min(reason, row_position) FROM positioned WHERE verdict = 'F' GROUP BY file_no"
+                "SELECT _file_no, first(_reason ORDER BY _position, _reason) FROM positioned WHERE _verdict = 'F' GROUP BY _file_no"
             ).fetchall()
         )
 
     def _result(self) -> Staged:
         day = identifier(self.recipe.date_column) if self.recipe.date_column else "NULL::DATE"
         found = self.connection.execute(
-            f"""SELECT file_no, count(*), count(*) FILTER (verdict = 'G'), count(*) FILTER (verdict = 'F'), count(*) FILTER (verdict = 'W'),
-                min({day}) FILTER (verdict = 'G'), max({day}) FILTER (verdict = 'G') FROM typed GROUP BY file_no"""
+            f"""SELECT _file_no, count(*), count(*) FILTER (_verdict = 'G'), count(*) FILTER (_verdict = 'F'),
+                count(*) FILTER (_verdict = 'W'), min({day}) FILTER (_verdict = 'G'), max({day}) FILTER (_verdict = 'G')
+            FROM typed GROUP BY _file_no"""
         ).fetchall()
         by_number = {row[0]: row[1:] for row in found}
         profiles = []
@@ -262,25 +270,22 @@ class _Staging:
                 continue
             rows, good, failed, outside, first, last = by_number.get(number, (0, 0, 0, 0, None, None))
             twice = self.superseded.get(number, 0)
-            profiles.append(
-                FileProfile(
-                    rows + twice,
-                    good,
-                    failed,
-                    outside,
-                    twice,
-                    first,
-                    last,
-                    None,
-                    self.first_reasons.get(number),
-                )
-            )
-        columns = ", ".join(["file_no", *(identifier(n) for n, _ in self.recipe.silver_columns)])
-        good_rows = self.connection.execute(f"SELECT {columns} FROM typed WHERE verdict = 'G'").to_arrow_table()
+            reason = self.first_reasons.get(number)
+            profiles.append(FileProfile(rows + twice, good, failed, outside, twice, first, last, None, reason))
+        columns = ", ".join(["_file_no", *(identifier(n) for n, _ in self.recipe.silver_columns)])
+        good_rows = self.connection.execute(f"SELECT {columns} FROM typed WHERE _verdict = 'G'").to_arrow_table()
         rejects = self.connection.execute(
-            "SELECT file_no, row_position, raw_text, reason FROM positioned WHERE verdict = 'F' ORDER BY file_no, row_position"
+            "SELECT _file_no AS file_no, _position AS row_position, _raw_text AS raw_text, _reason AS reason"
+            " FROM positioned WHERE _verdict = 'F' ORDER BY _file_no, _position, _reason"
         ).to_arrow_table()
         return Staged(self.recipe, self.files, profiles, good_rows, rejects.cast(REJECTS_SCHEMA))
+
+
+def _look(answer: StoredAnswer) -> Look | UnreadableError:
+    try:
+        return look_at(answer)
+    except UnreadableError as e:
+        return e
 
 
 def _plain(message: str, path: Path) -> str:

@@ -42,20 +42,32 @@ class ShapeChangedError(Exception):
 
 
 def ensure_tables(repo: OpsRepo, recipe: Recipe) -> None:
-    """Makes the dataset's table and its history where they do not exist.
+    """Makes the dataset's table and its history where they do not exist, or hold nothing yet and have another shape.
 
     Raises:
-        ShapeChangedError: when the table was made by a recipe whose columns, key or reading differ.
+        ShapeChangedError: when the table holds rows of a recipe whose columns, key or reading differ.
     """
     present = repo.silver_columns_hash(recipe.silver_table)
     if present is None:
         _create(repo.connection, recipe)
     elif present != recipe.columns_hash:
-        raise ShapeChangedError(
-            f"the columns of {recipe.dataset_key} changed, and {recipe.silver_table} holds rows of the earlier shape; nothing was merged. "
-            "Restore the recipe's columns, or give the new shape a discriminator of its own; a replay from bronze can then replace the old table."
-        )
+        # A first recipe that refused every file leaves empty tables; mending it must not need more than the mending.
+        if _holds_rows(repo.connection, recipe):
+            raise ShapeChangedError(
+                f"the columns of {recipe.dataset_key} changed, and {recipe.silver_table} holds rows of the earlier shape; nothing was "
+                "merged. Restore the recipe's columns, or give the new shape a discriminator of its own; a replay from bronze can then "
+                "replace the old table."
+            )
+        for table in (recipe.silver_table, recipe.history_table):
+            repo.connection.execute(f"DROP TABLE IF EXISTS {table}")
+        _create(repo.connection, recipe)
     repo.remember_silver_table(recipe)
+
+
+def _holds_rows(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> bool:
+    return any(
+        connection.execute(f"SELECT 1 FROM {table} LIMIT 1").fetchone() for table in (recipe.silver_table, recipe.history_table)
+    )
 
 
 def _create(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:

@@ -27,20 +27,31 @@ def identifier(name: str) -> str:
 def value_sql(column: Column, raw: str) -> str:
     """The typed value of a raw text, NULL where the text is not exactly a value of the type.
 
-    DuckDB's own casts are kinder than money allows: they round 1.5 to the integer 2, read NaN and infinity as numbers, and cut the time off
-    a timestamp to make a date.
+    DuckDB's own casts are kinder than money allows: they round 1.5 to the integer 2, read NaN and infinity as numbers, read 1_000 as a
+    thousand and 'epoch' as a day, and cut the time off a timestamp to make a date. Years outside 1 to 9999 are refused because neither
+    Python nor Arrow's date of a caller can hold them.
     """
     match column.type:
         case ColumnType.TEXT:
             return raw
         case ColumnType.DOUBLE:
-            return f"CASE WHEN isfinite(TRY_CAST({raw} AS DOUBLE)) THEN TRY_CAST({raw} AS DOUBLE) END"
+            number = f"TRY_CAST({raw} AS DOUBLE)"
+            return f"CASE WHEN isfinite({number}) AND NOT contains({raw}, '_') THEN {number} END"
         case ColumnType.INTEGER:
-            return f"CASE WHEN trunc(TRY_CAST({raw} AS DOUBLE)) = TRY_CAST({raw} AS DOUBLE) THEN TRY_CAST({raw} AS BIGINT) END"
+            number = f"TRY_CAST({raw} AS DOUBLE)"
+            # 9007199254740993.5 rounds to a whole double, and a JSON 9007199254740993.0 was a rounded double before it was text:
+            # beyond 2^53 only plain digits say which integer is meant.
+            exact = f"(abs({number}) < 9007199254740992 OR NOT regexp_matches({raw}, '[.eE]'))"
+            return f"CASE WHEN trunc({number}) = {number} AND {exact} AND NOT contains({raw}, '_') THEN TRY_CAST({raw} AS BIGINT) END"
         case ColumnType.DATE:
-            return f"CASE WHEN length({raw}) = 10 AND isfinite(TRY_CAST({raw} AS DATE)) THEN TRY_CAST({raw} AS DATE) END"
-        case ColumnType.TIMESTAMP | ColumnType.BOOLEAN:
-            return f"TRY_CAST({raw} AS {column.type.sql})"
+            day = f"TRY_CAST({raw} AS DATE)"
+            return f"CASE WHEN length({raw}) = 10 AND {day}::VARCHAR = {raw} THEN {day} END"
+        case ColumnType.TIMESTAMP:
+            time = f"TRY_CAST({raw} AS TIMESTAMPTZ)"
+            known = f"{time} BETWEEN TIMESTAMPTZ '0001-01-01 00:00:00+00' AND TIMESTAMPTZ '9999-12-31 23:59:59.999999+00'"
+            return f"CASE WHEN regexp_matches({raw}, '^[0-9]{{4}}-[0-9]{{2}}-[0-9]{{2}}') AND {known} THEN {time} END"
+        case ColumnType.BOOLEAN:
+            return f"TRY_CAST({raw} AS BOOLEAN)"
 
 
 def present_sql(recipe: Recipe, raw: str) -> str:
@@ -68,17 +79,19 @@ def reason_sql(column: Column, raw: str) -> str:
 def typed_sql(recipe: Recipe, source: str, *, positioned: bool) -> str:
     """A query that types the records of `source`.
 
+    The pipeline's own columns begin with an underscore, which no recipe's column may: a vendor's field may well be named `reason`.
+
     Args:
         recipe: declares the columns.
-        source: a relation with file_no and r0, r1, ... (the raw text of each declared column, NULL where absent), and, when positioned,
-            row_position (from 1, in the file's order), raw_text and line_error (why the line itself cannot be read, or NULL).
+        source: a relation with _file_no and _r0, _r1, ... (the raw text of each declared column, NULL where absent), and, when positioned,
+            _position (from 1, in the file's order), _raw_text and _line_error (why the line itself cannot be read, or NULL).
         positioned: whether position, raw text and reason are wanted; they cost twice the time, so only files that need them pay.
 
     Returns:
-        a query with file_no, [ticker], the declared columns, verdict ('G' good, 'F' failed, 'W' out of window), and when positioned
-        row_position, raw_text and reason. It joins the relation `files` (file_no, ticker, requested_from_date, requested_to_date).
+        a query with _file_no, [ticker], the declared columns, _verdict ('G' good, 'F' failed, 'W' out of window), and when positioned
+        _position, _raw_text and _reason. It joins the relation `files` (_file_no, ticker, _asked_from, _asked_to).
     """
-    raws = {c.name: f"r{i}" for i, c in enumerate(recipe.columns)}
+    raws = {c.name: f"_r{i}" for i, c in enumerate(recipe.columns)}
     values = ", ".join(f"{value_sql(c, raws[c.name])} AS {identifier(c.name)}" for c in recipe.columns)
     bad = " OR ".join(bad_sql(c, raws[c.name]) for c in recipe.columns)
     reason = (
@@ -87,12 +100,12 @@ def typed_sql(recipe: Recipe, source: str, *, positioned: bool) -> str:
     outside = "false"
     if recipe.date_column:
         day = identifier(recipe.date_column)
-        outside = f"coalesce({day} < requested_from_date OR {day} > requested_to_date, false)"
+        outside = f"coalesce({day} < _asked_from OR {day} > _asked_to, false)"
     own = ", ".join(identifier(name) for name, _ in recipe.silver_columns if name != TICKER_COLUMN)
     ticker = f"{TICKER_COLUMN}, " if recipe.per_ticker else ""
-    extra = f", row_position, raw_text, coalesce(line_error, {reason}) AS reason" if positioned else ""
-    broken = "line_error IS NOT NULL OR " if positioned else ""
+    extra = f", _position, _raw_text, coalesce(_line_error, {reason}) AS _reason" if positioned else ""
+    broken = "_line_error IS NOT NULL OR " if positioned else ""
     return f"""
-        SELECT file_no, {ticker}{own}, CASE WHEN {outside} THEN 'W' WHEN {broken}{bad} THEN 'F' ELSE 'G' END AS verdict{extra}
-        FROM (SELECT s.*, f.ticker, f.requested_from_date, f.requested_to_date, {values} FROM ({source}) s JOIN files f USING (file_no))
+        SELECT _file_no, {ticker}{own}, CASE WHEN {outside} THEN 'W' WHEN {broken}{bad} THEN 'F' ELSE 'G' END AS _verdict{extra}
+        FROM (SELECT s.*, f.ticker, f._asked_from, f._asked_to, {values} FROM ({source}) s JOIN files f USING (_file_no))
     """

@@ -1,0 +1,137 @@
+"""`ops-pipeline datasets`: what can be asked for, and what each dataset promises.
+
+Belongs here: showing recipes. Does not belong here: reading them (`recipes.loading`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from ops_pipeline.cli import output
+from ops_pipeline.cli.home import open_home
+from ops_pipeline.cli.options import HomeOption, JsonOption
+
+if TYPE_CHECKING:
+    from ops_pipeline.engine.context import Context
+    from ops_pipeline.recipes.models import Recipe
+
+app = typer.Typer(
+    help="What can be asked for; lists the datasets.", epilog="Example: ops-pipeline datasets show sample.eod-prices"
+)
+
+
+@app.callback(invoke_without_command=True)
+def datasets(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the datasets that recipes declare, or show one with `show`."""
+    if ctx.invoked_subcommand is None:
+        list_(home, as_json)
+        return
+    # The options mean the same before and after the subcommand.
+    ctx.default_map = {name: {"home": home, "as_json": as_json} for name in ("list", "show")}
+
+
+@app.command("list", epilog="Example: ops-pipeline datasets list --json")
+def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """List the datasets that recipes declare."""
+    context = open_home(home)
+    wanted = context.universe().wanted
+    recipes = context.catalogue.recipes
+    if as_json:
+        output.print_json({"datasets": [{**_summary(recipe), "wanted": key in wanted} for key, recipe in recipes.items()]})
+        return
+    rows = [
+        (key, "yes" if key in wanted else "no", output.span(recipe.first_date, recipe.last_date), recipe.description)
+        for key, recipe in recipes.items()
+    ]
+    columns = (output.Column("dataset", whole=True), *output.texts("wanted", "dates", "description"))
+    output.show(output.listing(columns, rows))
+
+
+@app.command(epilog="Example: ops-pipeline datasets show sample.fx-rates")
+def show(
+    key: Annotated[str, typer.Argument(metavar="NAME", help="The dataset, such as sample.eod-prices.", show_default=False)],
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show a dataset's contract: source, request, dates, columns, key and where it goes."""
+    context = open_home(home)
+    recipe = context.catalogue.recipe(key)
+    if as_json:
+        source = context.catalogue.sources[recipe.source].model_dump(mode="json")
+        declared = recipe.model_dump(mode="json", by_alias=True)
+        output.print_json(
+            {**_summary(recipe), "recipe_hash": recipe.recipe_hash, "source_declaration": source, "recipe": declared}
+        )
+        return
+    _print_contract(context, recipe)
+
+
+def _summary(recipe: Recipe) -> dict[str, Any]:
+    return {
+        "dataset": recipe.dataset_key,
+        "source": recipe.source,
+        "domain": recipe.domain,
+        "description": recipe.description,
+        "url": recipe.url,
+        "per_ticker": recipe.per_ticker,
+        "mode": recipe.mode.value,
+        "first_date": recipe.first_date,
+        "last_date": recipe.last_date,
+        "silver_table": recipe.silver_table,
+        "history_table": recipe.history_table,
+        "gold_table": recipe.gold_table,
+    }
+
+
+def _print_contract(context: Context, recipe: Recipe) -> None:
+    from rich.table import Table
+    from rich.text import Text
+
+    source = context.catalogue.sources[recipe.source]
+    floor = f"; answers from {source.floor}" if source.floor else ""
+    facts = {
+        "source": f"{source.name}: {source.description} At most {source.concurrency} requests at once{floor}.",
+        "page": recipe.url or source.url,
+        "domain": recipe.domain,
+        "asked": f"{'ticker by ticker' if recipe.per_ticker else 'as a whole'}, mode {recipe.mode.value}, {recipe.cadence}",
+        "dates": f"{output.span(recipe.first_date, recipe.last_date)} in column {recipe.date_column}"
+        if recipe.date_column
+        else "none",
+        "sessions": f"{recipe.calendar}, {recipe.timezone}; final at {recipe.settles_at:%H:%M}"
+        + (f", {recipe.settles_after_days} days later" if recipe.settles_after_days else ""),
+        "lookback": f"{recipe.lookback_days} days",
+        "answer": recipe.answer.format
+        + (
+            f", unpivoted to {recipe.answer.unpivot.name_to} and {recipe.answer.unpivot.value_to}"
+            if recipe.answer.unpivot
+            else ""
+        )
+        + (f", without a value: {', '.join(recipe.answer.missing)}" if recipe.answer.missing else ""),
+        "key": ", ".join(recipe.silver_key),
+        "silver": f"{recipe.silver_table}, changes in {recipe.history_table}",
+        "gold": recipe.gold_table or "none",
+        "rejects": f"a file with more than {recipe.max_reject_share:.0%} rejected rows fails as a whole",
+        "version": recipe.recipe_hash,
+    }
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="dim")
+    grid.add_column(overflow="fold")
+    for name, text in facts.items():
+        grid.add_row(name, output.cell(text))
+    key, declared = set(recipe.silver_key), {column.name: column for column in recipe.columns}
+    columns = output.texts("column", "type", "required", "from", "meaning")
+    rows = []
+    for name, kind in recipe.silver_columns:
+        column = declared.get(name)
+        rows.append(
+            (
+                Text(name, style="bold" if name in key else ""),
+                kind,
+                "yes" if column is None or column.required else "no",
+                column.source_field if column else None,
+                column.comment if column else "the partition's ticker",
+            )
+        )
+    output.show(Text(recipe.dataset_key, style="bold"), output.cell(recipe.description), "", grid, output.listing(columns, rows))

@@ -1,0 +1,127 @@
+"""Stored answers as bytes: whole or damaged, and what they look like from outside.
+
+Belongs here: unpacking a stored file, noticing damage, and what one pass over the bytes can tell. Does not belong here: storing them
+(`bronze`), and records (`readers`).
+
+Every body is unpacked once before DuckDB reads it: DuckDB takes a gzip file that ends early for a short one, and an array that was cut
+behind a comma for a complete one. Both would be data lost in silence. The pass costs about a fifth of staging (70 MB: 0.11 s).
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+_BLANKS = b" \t\r\n"
+_MARK = b"\xef\xbb\xbf"
+_GZIP = 31  # zlib's name for: a gzip file, its checksum verified
+_PACKED = 1 << 16
+_LINE = 1 << 20
+
+
+class UnreadableError(Exception):
+    """A stored answer is not what the recipe says; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredAnswer:
+    """A file to read.
+
+    Attributes:
+        number: its place in the batch.
+        path: where it is.
+        size: bytes of its body, as the ledger knows; None when it does not.
+        header: the names of its columns, for formats that have them.
+    """
+
+    number: int
+    path: Path
+    size: int | None
+    header: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """A body seen from outside, without its byte-order mark.
+
+    Attributes:
+        first: the first byte that is no blank.
+        last: the last byte that is no blank.
+        line: the first line, without its end; of a longer one the first megabyte.
+        blank_beside_quote: whether a blank stands next to a double quote anywhere.
+        lone_return: whether a carriage return stands anywhere without a line feed behind it.
+    """
+
+    first: bytes
+    last: bytes
+    line: bytes
+    blank_beside_quote: bool
+    lone_return: bool
+
+    def beginning(self, characters: int) -> str:
+        """The first line's beginning, fit for a message."""
+        return repr(self.line[: 4 * characters].decode("utf-8", "replace").strip()[:characters])
+
+
+def look_at(answer: StoredAnswer) -> Look:
+    """Unpacks the whole file once.
+
+    Raises:
+        UnreadableError: when the file is gone, damaged, of another size than the ledger says, or holds nothing but blanks.
+    """
+    first = last = edge = b""
+    line = bytearray()
+    line_ended = beside = False
+    size = returns = 0
+    for number, chunk in enumerate(_chunks(answer)):
+        size += len(chunk)
+        text = chunk.removeprefix(_MARK) if number == 0 else chunk
+        solid = text.strip(_BLANKS)
+        if solid:
+            first, last = first or solid[:1], solid[-1:]
+        if not line_ended:
+            line += text[: _LINE - len(line)]
+            ends = [i for i in (line.find(b"\n"), line.find(b"\r")) if i >= 0]
+            line_ended = bool(ends) or len(line) >= _LINE
+            del line[min(ends, default=len(line)) :]
+        seen = edge + text
+        beside = beside or b' "' in seen or b'" ' in seen
+        returns += text.count(b"\r") - seen.count(b"\r\n")
+        edge = text[-1:]
+    if not first:
+        raise UnreadableError(f"the answer is empty ({size} bytes of nothing but blanks)")
+    return Look(first, last, bytes(line), beside, returns > 0)
+
+
+def body_of(answer: StoredAnswer) -> bytes:
+    """The whole body.
+
+    Raises:
+        UnreadableError: when the file is gone, damaged, or of another size than the ledger says.
+    """
+    return b"".join(_chunks(answer))
+
+
+def _chunks(answer: StoredAnswer) -> Iterator[bytes]:
+    inflate = zlib.decompressobj(_GZIP)
+    size = 0
+    try:
+        with answer.path.open("rb") as file:
+            while packed := file.read(_PACKED):
+                chunk = inflate.decompress(packed)
+                size += len(chunk)
+                if chunk:
+                    yield chunk
+    except OSError as e:
+        raise UnreadableError(f"the stored file cannot be read: {e.strerror or e}") from e
+    except zlib.error as e:
+        raise UnreadableError(f"the stored file is damaged: {e}") from e
+    if not inflate.eof or inflate.unused_data:
+        raise UnreadableError(f"the stored file is damaged: it {'goes on behind its end' if inflate.eof else 'ends too early'}")
+    if answer.size is not None and size != answer.size:
+        raise UnreadableError(f"the stored file is damaged: it holds {size} bytes, and {answer.size} were stored")

@@ -1,0 +1,87 @@
+"""Runs that Dagster gave partitions to: one cell, a range, a backfill."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from ops_pipeline_tests.defs.homes import EOD, FX, LAYERS, TICKERS, Faulty, Lake
+
+CELLS = [f"{EOD}|{t}" for t in TICKERS]
+
+
+def test_one_cell(lake: Lake) -> None:
+    result = lake.materialize(CELLS[0])
+    assert result.success
+    assert lake.told(result) == [(layer, CELLS[0]) for layer in LAYERS]
+    event = next(
+        e for e in result.all_events if e.asset_key == dg.AssetKey("silver") and e.event_type_value == "ASSET_MATERIALIZATION"
+    )
+    told = {k: v.value for k, v in event.materialization.metadata.items()}
+    assert told["rows_created"] == 3270
+    assert told["rows_failed"] == 0
+    assert told["dagster/table_name"] == "silver.sample_eod_prices"
+    assert (told["from_date"], told["to_date"]) == ("2000-03-01", "2013-03-01")
+
+
+def test_a_cell_that_is_done_or_does_not_apply_closes_and_succeeds(lake: Lake) -> None:
+    assert lake.materialize(CELLS[0]).success
+    again = lake.materialize(CELLS[0])
+    assert again.success
+    assert lake.outcomes(again) == {CELLS[0]: "up_to_date"}
+    odd = lake.materialize(f"{FX}|AAPL")
+    assert odd.success
+    assert lake.outcomes(odd) == {f"{FX}|AAPL": "not_applicable"}
+
+
+def test_a_range_with_one_bad_key(lake: Lake, source: Faulty) -> None:
+    assert lake.materialize(CELLS[0]).success
+    source.failing = {"IBM"}
+    result = lake.materialize(CELLS[0], CELLS[2])
+    assert not result.success
+    for layer in LAYERS:
+        status = lake.status(layer)
+        assert [status[c] for c in CELLS] == ["MATERIALIZED", "FAILED", "MATERIALIZED"]
+    source.failing = set()
+    healed = lake.materialize(CELLS[0], CELLS[2])
+    assert healed.success
+    assert lake.outcomes(healed) == {CELLS[0]: "up_to_date", CELLS[1]: "promoted", CELLS[2]: "up_to_date"}
+    for layer in LAYERS:
+        assert {lake.status(layer)[c] for c in CELLS} == {"MATERIALIZED"}
+
+
+def test_one_layer_at_a_time(lake: Lake) -> None:
+    for layer in LAYERS:
+        result = lake.materialize(CELLS[1], assets=(layer,))
+        assert result.success
+        assert lake.told(result) == [(layer, CELLS[1])]
+    assert lake.rows("SELECT count(*) FROM gold.fact_eod") == [(3270,)]
+
+
+def test_silver_alone_before_bronze_has_nothing_to_do(lake: Lake, source: Faulty) -> None:
+    result = lake.materialize(CELLS[1], assets=("silver",))
+    assert result.success
+    assert source.asked == []
+
+
+def test_the_checks_are_evaluated_by_the_run(lake: Lake) -> None:
+    result = lake.materialize(CELLS[0])
+    checks = {
+        e.event_specific_data.check_name: e.event_specific_data.passed
+        for e in result.all_events
+        if e.event_type_value == "ASSET_CHECK_EVALUATION"
+    }
+    assert checks == {"every_record_is_accounted_for": True, "silver_holds_what_the_ledger_counted": True}
+
+
+def test_the_checks_find_a_row_that_nobody_counted(lake: Lake) -> None:
+    lake.materialize(CELLS[0])
+    with lake.context.warehouse.transaction() as connection:
+        connection.execute("DELETE FROM silver.sample_eod_prices WHERE date = DATE '2005-01-03'")
+        connection.execute("UPDATE ops.file_ingestions SET silver_rows_created = silver_rows_created - 2")
+    again = lake.materialize(CELLS[0])
+    found = {
+        e.event_specific_data.check_name: e.event_specific_data.passed
+        for e in again.all_events
+        if e.event_type_value == "ASSET_CHECK_EVALUATION"
+    }
+    assert found == {"every_record_is_accounted_for": False, "silver_holds_what_the_ledger_counted": False}

@@ -1,0 +1,49 @@
+"""What the documentation must name: every setting, every ledger column, every table and make target."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from ops_pipeline.ops.ingestion import COLUMNS
+from ops_pipeline.settings import PREFIX, Settings
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", Settings.model_fields)
+def test_every_setting_stands_in_the_readme_with_its_default(name: str) -> None:
+    row = next((line for line in README.splitlines() if line.startswith(f"| `{PREFIX}{name.upper()}` |")), None)
+    assert row is not None, f"README.md does not name {PREFIX}{name.upper()}"
+    default = Settings.model_fields[name].default
+    assert default is None or f"| `{default}` |" in row
+
+
+def test_the_readme_names_no_setting_that_does_not_exist() -> None:
+    named = set(re.findall(rf"{PREFIX}[A-Z_]+[A-Z]", README))
+    assert named <= {PREFIX + n.upper() for n in Settings.model_fields}
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+def test_every_ledger_column_is_documented(column: str) -> None:
+    assert f"`{column}`" in (ROOT / "docs" / "ledger.md").read_text(encoding="utf-8")
+
+
+def test_every_link_of_the_documentation_leads_somewhere() -> None:
+    missing = []
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+        for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target and not (page.parent / target).exists():
+                missing.append(f"{page.name}: {target}")
+    assert not missing
+
+
+def test_no_path_of_a_machine_and_no_package_host_is_committed() -> None:
+    for lock in ROOT.glob("requirements*.lock"):
+        text = lock.read_text(encoding="utf-8")
+        assert "://" not in text, lock.name
+        assert "file:" not in text, lock.name
+        assert all("==" in line for line in text.splitlines() if line and not line.startswith("#")), lock.name
