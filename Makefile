@@ -59,7 +59,7 @@ dev: $(READY) ## open the Dagster UI on http://127.0.0.1:3000
 	@DAGSTER_HOME="$$(pwd -P)" $(DAGSTER) dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
 test: $(READY_DEV) ## run all tests
-	@$(PY) -m pytest $(PYTEST_ARGS)
+	@$(PY) -m pytest -n auto $(PYTEST_ARGS)
 
 check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(PY) -m ruff check .
@@ -67,7 +67,7 @@ check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(PY) -m mypy --strict ops_pipeline
 	$(VENV)/bin/lint-imports
 	$(DAGSTER) definitions validate -w workspace.yaml
-	$(PY) -m pytest --cov --cov-report=term $(PYTEST_ARGS)
+	$(PY) -m pytest -n auto --cov --cov-report=term $(PYTEST_ARGS)
 
 dashboard: ## the dashboard (comes with a later version)
 	@echo "The dashboard comes with a later version; until then use make dev, or ops-pipeline runs and ops-pipeline show." >&2; exit 1

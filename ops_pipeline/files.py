@@ -6,6 +6,7 @@ Belongs here: writing one small file atomically. Does not belong here: bronze fi
 from __future__ import annotations
 
 import os
+import stat
 import tempfile
 from pathlib import Path
 
@@ -13,10 +14,14 @@ from pathlib import Path
 def write_atomically(path: Path, data: bytes) -> None:
     """Writes a file beside its target, syncs it and renames it over the target; folders are made.
 
+    A target that is a link is followed, so that a file which is kept elsewhere stays there; an existing file keeps its permissions.
+
     Raises:
         OSError: when the folder cannot be written; the target is then as it was.
     """
+    path = Path(os.path.realpath(path))
     path.parent.mkdir(parents=True, exist_ok=True)
+    mode = stat.S_IMODE(path.stat().st_mode) if path.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     temporary = Path(name)
     try:
@@ -24,7 +29,7 @@ def write_atomically(path: Path, data: bytes) -> None:
             f.write(data)
             f.flush()
             os.fsync(f.fileno())
-        temporary.chmod(0o644)
+        temporary.chmod(mode)
         temporary.replace(path)
     except BaseException:
         temporary.unlink(missing_ok=True)

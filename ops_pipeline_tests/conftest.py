@@ -1,4 +1,4 @@
-"""What every test shares: Hypothesis without deadlines, and no settings that leak in from the machine."""
+"""What every test shares: Hypothesis without deadlines, no settings that leak in from the machine, and no silent skips in CI."""
 
 from __future__ import annotations
 
@@ -17,3 +17,15 @@ settings.load_profile("ci" if os.environ.get("CI") else "default")
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [n for n in os.environ if n.startswith("OPS_PIPELINE_") or n == "DAGSTER_HOME"]:
         monkeypatch.delenv(name)
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Under CI a skipped test is a failure: a tool that is missing there must be installed, not done without."""
+    reporter = session.config.pluginmanager.get_plugin("terminalreporter")
+    if not os.environ.get("CI") or reporter is None:
+        return
+    skipped = reporter.stats.get("skipped", [])
+    if skipped:
+        for report in skipped:
+            reporter.write_line(f"SKIPPED UNDER CI: {report.nodeid}: {report.longrepr}", red=True)
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED

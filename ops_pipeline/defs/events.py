@@ -19,7 +19,6 @@ from dagster import (
     TableColumnConstraints,
     TableSchema,
 )
-from dagster._core.events import AssetMaterializationPlannedData
 from dagster._utils.interrupts import capture_interrupts, pop_captured_interrupt
 
 from ops_pipeline.defs.partitions import to_dagster
@@ -157,20 +156,19 @@ def failed_layers(outcome: Outcome, layers: Iterable[str]) -> list[str]:
 def report_planned(context: AssetExecutionContext, layer: str, outcome: Outcome) -> None:
     """Tells Dagster that this run meant to materialize a key that failed: only then does its grid show the key as FAILED.
 
-    It uses Dagster's internal API; a test drives it against a real instance. Where Dagster changes it, the key shows
-    as missing instead, the run still fails and names it, and the log says so once a key.
+    It uses Dagster's internal API; a test drives it against a real instance. Where Dagster changes it, the key shows as missing instead,
+    the run still fails and names it, and the log says so once a key.
     """
     try:
-        data = AssetMaterializationPlannedData(asset_key=AssetKey(layer), partition=str(to_dagster(outcome.key)))
+        from dagster._core.events import AssetMaterializationPlannedData
+
         event = DagsterEvent.build_asset_materialization_planned_event(
             job_name=context.run.job_name,
             step_key=STEP,
-            asset_materialization_planned_data=data,
+            asset_materialization_planned_data=AssetMaterializationPlannedData(
+                asset_key=AssetKey(layer), partition=str(to_dagster(outcome.key))
+            ),
         )
         context.instance.report_dagster_event(event, run_id=context.run.run_id, log_level=logging.DEBUG)
-    except (AttributeError, TypeError) as e:
-        log.warning(
-            "Dagster no longer takes a planned event (%s): %s shows as missing instead of failed",
-            e,
-            outcome.key,
-        )
+    except (ImportError, AttributeError, TypeError) as e:
+        log.warning("Dagster no longer takes a planned event (%s): %s shows as missing instead of failed", e, outcome.key)

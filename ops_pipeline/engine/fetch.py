@@ -225,6 +225,6 @@ class _Fetched:
             log.warning("%s", e)  # this very error body was stored before and is damaged now: the error itself is what counts
         finally:
             if error.kind == "deferred":
-                last.bronze_deferred(str(error))
+                last.bronze_deferred(str(error), error.status_code)
             else:
                 last.bronze_failed(str(error), error.status_code)

@@ -198,9 +198,9 @@ class DatasetInjestion(BaseModel):
         self.bronze_status_code = status_code if status_code is not None else self.bronze_status_code
         self.bronze_injest_end_time = self.bronze_injest_end_time or utc_now()
 
-    def bronze_deferred(self, reason: str) -> None:
+    def bronze_deferred(self, reason: str, status_code: int | None = None) -> None:
         """Not sent, or refused, for want of quota: due again, and not a failure."""
-        self.bronze_failed(reason)
+        self.bronze_failed(reason, status_code)
         self.bronze_outcome = "deferred"
 
     # --- silver ---------------------------------------------------------------------------------------------------------------

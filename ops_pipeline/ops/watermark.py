@@ -125,8 +125,6 @@ def next_windows(
     windows = []
     covered = start - ONE_DAY
     for island in islands(spans):
-        if island.to_date < start:
-            continue
         if island.from_date > end:
             break
         if island.from_date > covered + ONE_DAY:

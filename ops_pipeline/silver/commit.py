@@ -131,7 +131,12 @@ class _Commit:
         latest = self.repo.latest_promoted(pending)
         merged: dict[int, DatasetInjestion] = {}
         held: list[DatasetInjestion] = []
-        for partition, waiting in pending.items():
+        for partition, rows in pending.items():
+            # A file that is refused as a whole changes nothing, so nothing is undone for it.
+            merged.update({self.numbers[row.key]: row for row in rows if self._refusal(row)})
+            waiting = [row for row in rows if self.numbers[row.key] not in merged]
+            if not waiting:
+                continue
             first = min(row.order for row in waiting)
             again = self.repo.promoted_after(partition, first) if partition in latest and latest[partition] > first else []
             if any(row.key not in self.numbers for row in again):

@@ -55,6 +55,18 @@ def test_a_failing_key_fails_alone_and_the_run_says_which(lake: Lake, source: Fa
     assert "the vendor does not answer for IBM" in failure(result)
 
 
+def test_where_dagster_no_longer_takes_planned_events_the_run_still_fails_and_names_the_key(
+    lake: Lake, source: Faulty, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ops_pipeline.defs.events.DagsterEvent", object())
+    source.failing = {"IBM"}
+    result = lake.batch(partitions=CELLS)
+    assert not result.success
+    assert "the vendor does not answer for IBM" in failure(result)
+    status = lake.status("gold")
+    assert [status[c] for c in CELLS] == ["MATERIALIZED", None, "MATERIALIZED"]
+
+
 def test_a_key_that_fails_in_bronze_after_storing_keeps_its_body(lake: Lake, source: Faulty) -> None:
     source.unreadable = {"MSFT"}
     result = lake.batch(partitions=CELLS)

@@ -20,6 +20,10 @@ def test_one_cell(lake: Lake) -> None:
     assert told["rows_created"] == 3270
     assert told["rows_failed"] == 0
     assert told["dagster/table_name"] == "silver.sample_eod_prices"
+    columns = {c.name: (c.type, c.description, c.constraints.nullable) for c in told["dagster/column_schema"].columns}
+    assert columns["adj_close"] == ("double", "close adjusted for splits and dividends, in USD", True)
+    assert columns["date"] == ("date", "trading session", False)
+    assert {"ticker", "bronze_file_id", "run_id", "known_at", "ingested_at"} <= set(columns)
     assert (told["from_date"], told["to_date"]) == ("2000-03-01", "2013-03-01")
 
 

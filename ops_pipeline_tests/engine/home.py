@@ -92,6 +92,11 @@ def make_home(
     return context
 
 
+def asking(context: Context, vendor: Source) -> Context:
+    """The same home with another vendor."""
+    return replace(context, open_source=lambda _: vendor)
+
+
 def key(ticker: str = "AAA") -> PartitionKey:
     return PartitionKey(ticker, RATES if ticker == NO_TICKER else PRICES)
 

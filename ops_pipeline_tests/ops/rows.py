@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
@@ -169,6 +170,13 @@ PARTITIONS = (
 )
 
 
+_HEALED: dict[str, Callable[[DatasetInjestion], DatasetInjestion]] = {
+    "healed": merged,
+    "healing begun": lambda copy: copy,
+    "healing failed": refused,
+}
+
+
 @st.composite
 def answered(draw: st.DrawFn, partition: PartitionKey, run: str, first: int, last: int) -> list[DatasetInjestion]:
     """The rows of one request, of one or more parts, each with any fate; healed refusals come with the row that healed them."""
@@ -178,20 +186,20 @@ def answered(draw: st.DrawFn, partition: PartitionKey, run: str, first: int, las
     for part in range(1, draw(st.integers(1, 3)) + 1):
         fate = draw(
             st.sampled_from(
-                ["good"] * 8 + ["nothing good", "unchanged", "empty", "failed", "deferred", "asked", "refused", "healed"]
+                ["good"] * 8 + ["nothing good", "unchanged", "empty", "failed", "deferred", "asked", "refused", *_HEALED]
             )
         )
         low = draw(st.integers(first, last))
         days = None if fate == "nothing good" else (low, draw(st.integers(low, last)))
         build = {"unchanged": unchanged, "empty": empty, "failed": failed, "deferred": deferred, "asked": asked}.get(fate)
         row = build(run, part=part, **of) if build else stored(run, part=part, data=days, **of)
-        if fate in ("good", "unchanged", "empty", "nothing good", "refused", "healed"):
+        if fate not in ("failed", "deferred", "asked"):
             row.request_complete = complete
-        if fate in ("refused", "healed"):
+        if fate in ("refused", *_HEALED):
             refused(row)
         rows.append(row)
-        if fate == "healed":
-            rows.append(merged(again(row, f"{run}-healer")))
+        if fate in _HEALED:
+            rows.append(_HEALED[fate](again(row, f"{run}-healer")))
     return rows
 
 
@@ -199,9 +207,14 @@ def answered(draw: st.DrawFn, partition: PartitionKey, run: str, first: int, las
 def ledgers(draw: st.DrawFn, partitions: tuple[PartitionKey, ...] = PARTITIONS[:1], most: int = 6) -> list[DatasetInjestion]:
     """Rows of a few requests of these partitions, their days within two months of `DAY`; no primary key twice."""
     rows: dict[tuple[str, str], DatasetInjestion] = {}
+    windows: list[tuple[int, int]] = []
     for _ in range(draw(st.integers(0, most))):
-        first = draw(st.integers(0, 50))
-        last = draw(st.integers(first, min(60, first + 20)))
+        if windows and draw(st.booleans()):
+            first, last = draw(st.sampled_from(windows))  # asked again, in the same run or another
+        else:
+            first = draw(st.integers(0, 50))
+            last = draw(st.integers(first, min(60, first + 20)))
+            windows.append((first, last))
         run = draw(st.sampled_from(["run-1", "run-2", "run-3"]))
         request_rows = draw(answered(draw(st.sampled_from(partitions)), run, first, last))
         if not any(row.key in rows for row in request_rows):

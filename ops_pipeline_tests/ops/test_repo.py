@@ -78,12 +78,19 @@ def test_what_waits_is_listed_in_the_order_in_which_it_applies(repo: OpsRepo) ->
     last, first = stored("run-1", minute=30), stored("run-3", minute=10)
     tie = stored("run-2", minute=10, last=8)
     done, other = merged(stored("run-4")), stored("run-5", ticker="IBM")
-    copy = again(refused(stored("run-6", minute=5)), "run-7")
+    copy = again(refused(stored("run-22", minute=10, last=7)), "run-0")
     repo.upsert([last, first, tie, done, other, copy, failed("run-8"), empty("run-9"), asked("run-10")], Stage.BRONZE)
-    assert repo.promotable(Stage.SILVER, [AAPL]) == [copy, tie, first, last]
+    assert repo.promotable(Stage.SILVER, [AAPL]) == [tie, copy, first, last]
     assert repo.promotable(Stage.GOLD, [AAPL]) == [done]
-    assert repo.promotable(Stage.SILVER, [AAPL, AAPL, other.partition]) == [other, copy, tie, first, last]
+    assert repo.promotable(Stage.SILVER, [AAPL, AAPL, other.partition]) == [other, tie, copy, first, last]
     assert repo.promotable(Stage.SILVER, []) == []
+
+
+def test_what_was_known_at_the_same_time_applies_in_the_order_of_run_and_file(repo: OpsRepo) -> None:
+    rows = [stored(f"run-{9 - i % 5}", last=10 + i) for i in range(8)]
+    rows += [again(refused(stored(f"run-{9 - i % 5}", last=20 + i)), f"run-{i}") for i in range(8)]
+    repo.upsert(rows, Stage.BRONZE)
+    assert repo.promotable(Stage.SILVER, [AAPL]) == sorted(rows, key=lambda r: r.order)
 
 
 def test_a_refused_file_goes_on_waiting(repo: OpsRepo) -> None:
@@ -95,23 +102,31 @@ def test_a_refused_file_goes_on_waiting(repo: OpsRepo) -> None:
     assert repo.promotable(Stage.GOLD, [AAPL]) == []
 
 
+FATES = (
+    lambda run, **of: merged(stored(run, **of), unchanged=10),
+    lambda run, **of: refused(stored(run, **of)),
+    lambda run, **of: refused(unchanged(run, **of)),
+    stored,
+    unchanged,
+    empty,
+    lambda run, minute, last: failed(run, last=last),
+)
+
+
 @settings(max_examples=60)
 @given(minutes=st.lists(st.integers(0, 3), min_size=1, max_size=8), split=st.integers(0, 3), data=st.data())
 def test_promoted_after_and_latest_promoted_agree_with_python(
     minutes: list[int], split: int, data: st.DataObject, shared: OpsRepo
 ) -> None:
-    fates = st.sampled_from(
-        [merged, refused, lambda r: r, lambda r: r.bronze_unchanged(1) or r, lambda r: r.bronze_failed("x") or r]
-    )
-    rows = [data.draw(fates)(stored(f"run-{i}", minute=m, last=9 + i % 3)) for i, m in enumerate(minutes)]
+    rows = [data.draw(st.sampled_from(FATES))(f"run-{i}", minute=m, last=9 + i % 3) for i, m in enumerate(minutes)]
     other = merged(stored("run-0", ticker="IBM", minute=99))
-    copy = merged(again(rows[0], "run-copy"))
+    copy = merged(again(stored("run-0", minute=50), "run-copy"))
     shared.connection.execute("BEGIN")
     try:
         shared.upsert([*rows, other, copy], Stage.BRONZE)
+        # Only what was merged, or stood in silver already; what was refused waits.
         done = sorted(
-            (r for r in rows if r.bronze_outcome == "unchanged" or (r.bronze_outcome == "stored" and not r.bronze_can_promote)),
-            key=lambda r: r.order,
+            (r for r in rows if r.status in ("promoted", "unchanged") and r.silver_errors is None), key=lambda r: r.order
         )
         border = stored("run-3", minute=split).order
         assert shared.promoted_after(AAPL, border) == [r for r in done if r.order > border]

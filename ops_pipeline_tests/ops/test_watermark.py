@@ -110,7 +110,9 @@ partition = PARTITIONS[0]
 
 def count_by_hand(rows: list[DatasetInjestion]) -> list[Span]:
     """The rule of the ledger's contract, the long way round."""
-    healed = {(r.origin_run_id, r.file_id) for r in rows if r.promotion_kind != "first" and r.silver_errors is None}
+    healed = {
+        r.origin for r in rows if r.promotion_kind != "first" and r.status in ("pending", "promoted") and r.silver_injest_end_time
+    }
     requests = defaultdict(list)
     for row in rows:
         if row.promotion_kind == "first":

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
+import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -185,6 +186,7 @@ def test_a_ticker_of_any_spelling_comes_and_goes(path: Path, catalogue: Catalogu
     before = path.read_bytes()
     add_tickers(path, catalogue, [ticker])
     assert wanted(path, catalogue)[PRICES] == ("AAPL", "IBM", ticker)
+    assert yaml.safe_load(path.read_text())["datasets"][PRICES][-1] == ticker  # to a reader who guesses types
     remove_tickers(path, catalogue, [ticker])
     assert path.read_bytes() == before
 

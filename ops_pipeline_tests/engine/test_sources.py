@@ -1,0 +1,383 @@
+"""Vendors that misbehave: their key fails with one sentence, every other key is promoted, and the next run asks for what failed.
+
+Belongs here: errors and answers of every kind, parts, answers that repeat. Does not belong here: how values are typed (`silver` tests).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
+from datetime import date
+from pathlib import Path
+
+import pytest
+
+from ops_pipeline.engine import fetch
+from ops_pipeline.engine.context import Context
+from ops_pipeline.engine.outcome import Outcome, OutcomeKind
+from ops_pipeline.errors import UserError
+from ops_pipeline.sources import Answer, Request, SourceError
+from ops_pipeline_tests.engine.home import (
+    FEBRUARY,
+    FIRST,
+    asking,
+    assert_tidy,
+    bronze_files,
+    contents,
+    key,
+    latest,
+    ledger,
+    make_home,
+    prices_recipe,
+    run,
+)
+from ops_pipeline_tests.engine.vendor import Fetch, Vendor, body, market, prices
+
+BAD = key("BAD")
+GOOD = [key("AAA"), key("BBB")]
+TICKERS = ("AAA", "BAD", "BBB")
+SECRET = "apikey=s3cr3t"
+
+
+def bad(misbehave: Fetch) -> Fetch:
+    """A vendor whose answers for BAD are another's."""
+
+    async def answers(request: Request) -> AsyncIterator[Answer]:
+        async for answer in (misbehave if request.ticker == "BAD" else market)(request):
+            yield answer
+
+    return answers
+
+
+def raising(error: BaseException) -> Fetch:
+    async def answers(_: Request) -> AsyncIterator[Answer]:
+        raise error
+        yield Answer(b"")
+
+    return answers
+
+
+def saying(*answers: Answer) -> Fetch:
+    async def said(_: Request) -> AsyncIterator[Answer]:
+        for answer in answers:
+            yield answer
+
+    return said
+
+
+def cut(request: Request) -> bytes:
+    return body(prices(request))[:-20]
+
+
+async def truncated(request: Request) -> AsyncIterator[Answer]:
+    yield Answer(cut(request), status_code=200)
+
+
+async def without_values(request: Request) -> AsyncIterator[Answer]:
+    yield Answer(body([{**record, "close": None} for record in prices(request)]), status_code=200)
+
+
+def run_with(context: Context, misbehave: Fetch) -> Outcome:
+    """A run in which BAD misbehaves: the others are promoted. Gives BAD's outcome."""
+    outcomes = run(asking(context, Vendor(bad(misbehave))), *GOOD, BAD)
+    assert {outcomes[k].kind for k in GOOD} == {OutcomeKind.PROMOTED}
+    assert_tidy(context)
+    return outcomes[BAD]
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    context = make_home(tmp_path_factory.mktemp("undisturbed"), tickers=TICKERS)
+    run(context, *GOOD, BAD)
+    return context
+
+
+def assert_healed(context: Context, undisturbed: Context) -> None:
+    """A vendor that is well again is asked for BAD's whole window and for nothing else; the end is as if it had always been."""
+    vendor = Vendor(market)
+    outcomes = run(asking(context, vendor), *GOOD, BAD)
+    assert vendor.windows == [("BAD", FIRST, FEBRUARY)]
+    assert outcomes[BAD].kind is OutcomeKind.PROMOTED
+    assert {outcomes[k].kind for k in GOOD} == {OutcomeKind.UP_TO_DATE}
+    assert_tidy(context)
+    assert contents(context) == contents(undisturbed)
+    assert latest(context) == latest(undisturbed)
+
+
+class WeirdError(Exception):
+    """Of a client's own."""
+
+
+HTML = b"<html><body>Too many requests</body></html>"
+FAILURES: dict[str, tuple[Fetch, str, bytes | None]] = {
+    "permanent": (raising(SourceError("No such symbol: remove it.", kind="permanent", status_code=404)), "No such symbol", None),
+    "transient with a body": (
+        raising(SourceError("The vendor is down: run again.", kind="transient", status_code=503, body=HTML)),
+        "The vendor is down",
+        HTML,
+    ),
+    "any exception": (raising(WeirdError(f"GET https://vendor/?{SECRET}")), "the source failed with WeirdError", None),
+    "an exception group": (raising(ExceptionGroup(SECRET, [ValueError(SECRET)])), "the source failed with ExceptionGroup", None),
+    "its own cancellation": (raising(asyncio.CancelledError(SECRET)), "the source failed with CancelledError", None),
+    "no answer at all": (saying(), "ended before its last part", None),
+    "an answer that is no bytes": (saying(Answer("text")), "the source failed with", None),  # type: ignore[arg-type]
+    "a wrong part": (saying(Answer(b"[]", part=2)), "gave part 2 where part 1 was due", None),
+    "no part": (saying(Answer(b"[]", part=0)), "gave part 0 where part 1 was due", None),
+    "an empty body": (saying(Answer(b"", status_code=200)), "empty", b""),
+    "blanks": (saying(Answer(b" \n", status_code=200)), "empty", b" \n"),
+    "html instead of json": (saying(Answer(HTML, status_code=200)), "the answer", HTML),
+}
+
+
+@pytest.mark.parametrize("what", FAILURES)
+def test_one_failing_ticker(what: str, tmp_path: Path, undisturbed: Context) -> None:
+    misbehave, sentence, kept = FAILURES[what]
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    outcome = run_with(context, misbehave)
+    assert (outcome.kind, outcome.failed_layer) == (OutcomeKind.FAILED, "bronze")
+    assert sentence in outcome.reason
+    (row,) = ledger(context, "ticker = 'BAD'")
+    assert (row.bronze_outcome, row.bronze_error, row.request_complete) == ("failed", outcome.reason, False)
+    assert (row.bronze_rows, row.bronze_can_promote) == (0, False)
+    assert (bronze_files(context)[row.bronze_filename] if row.bronze_filename else None) == kept
+    for path in context.settings.home.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+    assert_healed(context, undisturbed)
+
+
+def test_an_answer_that_was_cut(tmp_path: Path, undisturbed: Context) -> None:
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    outcome = run_with(context, truncated)
+    assert (outcome.kind, outcome.failed_layer) == (OutcomeKind.FAILED, "bronze")
+    (row,) = ledger(context, "ticker = 'BAD'")
+    assert (row.bronze_outcome, row.bronze_status_code) == ("failed", 200)
+    assert row.bronze_filename is not None
+    assert_healed(context, undisturbed)
+
+
+def test_an_answer_that_silver_refuses(tmp_path: Path) -> None:
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    outcome = run_with(context, without_values)
+    assert (outcome.kind, outcome.failed_layer) == (OutcomeKind.FAILED, "silver")
+    assert "records refused" in outcome.reason
+    vendor = Vendor(market)
+    assert run(asking(context, vendor), *GOOD, BAD)[BAD].kind is OutcomeKind.PROMOTED
+    assert vendor.windows == [("BAD", FIRST, FEBRUARY)]
+    assert_tidy(context)
+
+
+def test_an_exhausted_quota_is_no_failure(tmp_path: Path, undisturbed: Context) -> None:
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    outcome = run_with(context, raising(SourceError("The quota is used up until midnight.", kind="deferred", status_code=429)))
+    assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "The quota is used up until midnight.")
+    (row,) = ledger(context, "ticker = 'BAD'")
+    assert (row.bronze_outcome, row.bronze_status_code) == ("deferred", 429)
+    assert_healed(context, undisturbed)
+
+
+def test_an_empty_answer_moves_nothing(tmp_path: Path, undisturbed: Context) -> None:
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    assert run_with(context, saying(Answer(b"[]", status_code=200))).kind is OutcomeKind.EMPTY
+    assert_healed(context, undisturbed)
+
+
+def test_a_part_that_fails_after_another_was_stored(tmp_path: Path) -> None:
+    """What came is promoted, but the request does not count, and is asked again as a whole."""
+
+    async def second_fails(request: Request) -> AsyncIterator[Answer]:
+        yield Answer(body(prices(request)[:10]), part=1, last=False, status_code=200)
+        raise SourceError("Page 2 timed out.", kind="transient", body=b"timeout")
+
+    async def in_pages(request: Request) -> AsyncIterator[Answer]:
+        yield Answer(body(prices(request)[:10]), part=1, last=False, status_code=200)
+        yield Answer(body(prices(request)[10:]), part=2, status_code=200)
+
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    outcome = run_with(context, second_fails)
+    assert (outcome.kind, outcome.failed_layer, outcome.reason) == (OutcomeKind.FAILED, "bronze", "Page 2 timed out.")
+    first, second = sorted(outcome.files, key=lambda f: f.request_part)
+    assert (first.status, first.silver_counts.created, first.request_complete) == ("promoted", 10, False)
+    assert (second.bronze_outcome, second.request_complete) == ("failed", False)
+    vendor = Vendor(bad(in_pages))
+    context = asking(context, vendor)
+    outcome = run(context, *GOOD, BAD)[BAD]
+    assert vendor.windows == [("BAD", FIRST, FEBRUARY)]
+    assert outcome.kind is OutcomeKind.PROMOTED
+    assert {f.request_part: (f.bronze_outcome, f.request_complete) for f in outcome.files} == {
+        1: ("stored", True),
+        2: ("stored", True),
+    }
+    run(context, *GOOD, BAD)
+    assert vendor.windows == [("BAD", FIRST, FEBRUARY)], "complete now, so not asked again"
+    assert_tidy(context)
+
+
+def test_an_answer_without_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fetch, "MAX_PARTS", 20)
+
+    async def endless(request: Request) -> AsyncIterator[Answer]:
+        part = 0
+        while True:
+            part += 1
+            yield Answer(body(prices(request)[:5]), part=part, last=False)
+
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    outcome = run_with(context, endless)
+    assert outcome.kind is OutcomeKind.FAILED
+    assert "has no end" in outcome.reason
+    assert len(outcome.files) == 21
+    assert not any(f.request_complete for f in outcome.files)
+
+
+def test_parts_after_the_last_are_not_asked_for(tmp_path: Path) -> None:
+    async def talkative(request: Request) -> AsyncIterator[Answer]:
+        async for answer in market(request):
+            yield answer
+        raise WeirdError("asked for more than there is")
+
+    vendor = Vendor(talkative)
+    context = make_home(tmp_path / "home", vendor, tickers=TICKERS)
+    assert {o.kind for o in run(context, *GOOD, BAD).values()} == {OutcomeKind.PROMOTED}
+    assert vendor.open == 0, "a client's generator was left open"
+
+
+class Stubborn(Vendor):
+    async def aclose(self) -> None:
+        raise WeirdError("cannot be closed")
+
+
+def test_a_client_that_cannot_be_closed(tmp_path: Path) -> None:
+    context = make_home(tmp_path / "home", Stubborn(market), tickers=TICKERS)
+    assert {o.kind for o in run(context, *GOOD).values()} == {OutcomeKind.PROMOTED}
+
+
+class Iterating:
+    """An iterator that is no generator."""
+
+    def __init__(self, answers: list[Answer]) -> None:
+        self.answers = answers
+
+    def __aiter__(self) -> Iterating:
+        return self
+
+    async def __anext__(self) -> Answer:
+        if not self.answers:
+            raise StopAsyncIteration
+        return self.answers.pop(0)
+
+
+def test_a_client_of_another_make(tmp_path: Path) -> None:
+    vendor = Vendor(market)
+    vendor.fetch = lambda request: Iterating([Answer(body(prices(request)))])  # type: ignore[assignment, method-assign, return-value]
+    context = make_home(tmp_path / "home", vendor, tickers=TICKERS)
+    assert {o.kind for o in run(context, *GOOD).values()} == {OutcomeKind.PROMOTED}
+
+
+@pytest.mark.parametrize("at", ["opening", "asking"])
+def test_a_client_that_cannot_work_at_all(at: str, tmp_path: Path, undisturbed: Context) -> None:
+    """The user has to change something: the run ends with that sentence, and the next one finishes it."""
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    sentence = UserError("Set VENDOR_API_KEY.")
+
+    def refuse(_: str) -> Vendor:
+        raise sentence
+
+    broken = replace(context, open_source=refuse) if at == "opening" else asking(context, Vendor(bad(raising(sentence))))
+    with pytest.raises(UserError, match="VENDOR_API_KEY"):
+        run(broken, *GOOD, BAD)
+    run(context, *GOOD, BAD)
+    assert_tidy(context)
+    assert contents(context) == contents(undisturbed)
+
+
+def test_a_damaged_file_fails_its_key_only(tmp_path: Path) -> None:
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    run(context, *GOOD, BAD)
+    (row,) = ledger(context, "ticker = 'BAD'")
+    path = context.store.path(row.bronze_filename or "")
+    path.write_bytes(path.read_bytes()[:40])
+    outcomes = run(context, *GOOD, BAD, full=True)
+    assert {outcomes[k].kind for k in GOOD} == {OutcomeKind.UNCHANGED}
+    assert (outcomes[BAD].kind, outcomes[BAD].failed_layer) == (OutcomeKind.FAILED, "bronze")
+    assert "is damaged" in outcomes[BAD].reason
+
+
+# --- answers that repeat ------------------------------------------------------------------------------------------------------
+
+
+def changes(context: Context) -> object:
+    """Silver and gold with every column: what even an update that changes no value would show in."""
+    return contents(context, lineage=True)
+
+
+def test_the_same_bytes_again(tmp_path: Path) -> None:
+    context = make_home(tmp_path, tickers=("AAA", "PAGED", "EMPTY"))
+    run(context)
+    before = changes(context)
+    for _ in range(3):
+        outcomes = run(context, full=True)
+        assert outcomes[key("AAA")].kind is OutcomeKind.UNCHANGED
+        assert [f.bronze_outcome for f in outcomes[key("AAA")].files] == ["unchanged"]
+        assert outcomes[key("PAGED")].kind is OutcomeKind.UNCHANGED
+        assert outcomes[key("EMPTY")].kind is OutcomeKind.EMPTY
+        assert changes(context) == before
+        # An unchanged payload moves nothing, and nothing moves back.
+        assert {p: o.kind for p, o in run(context).items() if p.ticker != "EMPTY"} == dict.fromkeys(
+            (p for p in outcomes if p.ticker != "EMPTY"), OutcomeKind.UP_TO_DATE
+        )
+    assert_tidy(context)
+
+
+def test_the_same_bytes_by_another_recipe_are_merged_again(tmp_path: Path) -> None:
+    """`unchanged` is a matter of the recipe, too, and stays so over a row that was unchanged itself."""
+    before = make_home(tmp_path, recipes=[prices_recipe()], tickers=["AAA"])
+    for expected in ("stored", "unchanged", "unchanged"):
+        (outcome,) = run(before, full=True).values()
+        assert [f.bronze_outcome for f in outcome.files] == [expected]
+    after = make_home(tmp_path, recipes=[prices_recipe(max_reject_share=0.2)], tickers=["AAA"])
+    for expected in ("stored", "unchanged"):
+        (outcome,) = run(after, full=True).values()
+        assert [f.bronze_outcome for f in outcome.files] == [expected]
+        assert outcome.kind is OutcomeKind.UNCHANGED
+
+
+def test_a_then_b_then_a_again(tmp_path: Path) -> None:
+    """The same bytes as an earlier file's are not those of the latest."""
+    closes = iter((1.0, 2.0, 1.0, 1.0))
+
+    async def moody(request: Request) -> AsyncIterator[Answer]:
+        yield Answer(body([{"date": "2024-01-02", "close": next(closes), "volume": 1, "adjClose": 1.0}]))
+
+    context = make_home(tmp_path, Vendor(moody), tickers=["AAA"])
+    kinds = [run(context, key(), full=True)[key()].kind for _ in range(4)]
+    assert kinds == [OutcomeKind.PROMOTED] * 3 + [OutcomeKind.UNCHANGED]
+    assert len(bronze_files(context)) == 2
+    with context.warehouse.reading() as connection:
+        assert connection.execute("SELECT close FROM silver.vendor_prices").fetchall() == [(1.0,)]
+        history = connection.execute("SELECT close, operation FROM silver.vendor_prices_history ORDER BY known_at").fetchall()
+    assert history == [(1.0, "C"), (2.0, "U"), (1.0, "U")]
+
+
+def test_a_file_recorded_meanwhile_by_another_run_counts(tmp_path: Path) -> None:
+    """Between planning and recording another run stores something else: then the answer is not the latest once more."""
+    answers: list[Callable[[], None]] = []
+    day = date(2024, 1, 2)
+
+    def record(close: float) -> bytes:
+        return body([{"date": day.isoformat(), "close": close, "volume": 1, "adjClose": 1.0}])
+
+    async def answered(request: Request) -> AsyncIterator[Answer]:
+        if answers:
+            await asyncio.to_thread(answers.pop())
+        yield Answer(record(1.0))
+
+    context = make_home(tmp_path, Vendor(answered), tickers=["AAA"])
+    run(context, key(), full=True)
+    other = make_home(tmp_path, Vendor(saying(Answer(record(2.0)))), tickers=["AAA"])
+    answers.append(lambda: run(other, key(), full=True) and None)
+    outcome = run(context, key(), full=True)[key()]
+    assert (outcome.kind, [f.bronze_outcome for f in outcome.files]) == (OutcomeKind.PROMOTED, ["stored"])
+    assert [row.silver_rows_updated for row in ledger(context)] == [0, 1, 1]
+    with context.warehouse.reading() as connection:
+        assert connection.execute("SELECT close FROM silver.vendor_prices").fetchall() == [(1.0,)]
