@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ops_pipeline.ops.ingestion import COLUMNS
+from ops_pipeline.ops.columns import COLUMNS
 from ops_pipeline.settings import PREFIX, Settings
 
 ROOT = Path(__file__).parent.parent

@@ -10,6 +10,9 @@ import logging
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+import duckdb
+
+from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.plan import retryable
 from ops_pipeline.errors import BronzeError
@@ -30,6 +33,9 @@ log = logging.getLogger("ops_pipeline.engine")
 
 # Staging again because another run promoted a later file meanwhile; each round means that the other run made progress.
 _ROUNDS = 20
+
+# What DuckDB raises about values; anything else is a fault of ours or of the disk and ends the run.
+_VALUE_ERRORS = (duckdb.OutOfRangeException, duckdb.ConversionException)
 
 
 class Promoter:
@@ -175,11 +181,8 @@ class Promoter:
 
     def _batches(self, files: Sequence[DatasetInjestion]) -> Iterable[list[DatasetInjestion]]:
         """Whole partitions, together about as many files as the setting says."""
-        groups: dict[PartitionKey, list[DatasetInjestion]] = defaultdict(list)
-        for row in files:
-            groups[row.partition].append(row)
         batch: list[DatasetInjestion] = []
-        for mine in groups.values():
+        for mine in _by_partition(files).values():
             if batch and len(batch) + len(mine) > self.context.settings.batch_files:
                 yield batch
                 batch = []
@@ -201,11 +204,39 @@ class Promoter:
             if recipe is None or recipe.gold is None:
                 continue
             for batch in self._batches(mine):
-                with self.context.warehouse.transaction() as connection:
-                    written += commit_gold(connection, recipe, batch, self.run_id)
-                    steps.debug("building gold from %d files", len(batch))
-                steps.debug("built gold from %d files", len(batch))
+                written += self._build(recipe, batch)
         return written
+
+    def _build(self, recipe: Recipe, files: Sequence[DatasetInjestion]) -> list[DatasetInjestion]:
+        """One transaction over the files; values that a formula cannot take fail the partition that holds them, not the others."""
+        try:
+            with self.context.warehouse.transaction() as connection:
+                written = commit_gold(connection, recipe, files, self.run_id)
+                steps.debug("building gold from %d files", len(files))
+        except _VALUE_ERRORS as e:
+            groups = _by_partition(files)
+            if len(groups) > 1:
+                return [row for mine in groups.values() for row in self._build(recipe, mine)]
+            return self._fail_gold(recipe, files, str(e).partition("\n")[0])
+        steps.debug("built gold from %d files", len(files))
+        return written
+
+    def _fail_gold(self, recipe: Recipe, files: Sequence[DatasetInjestion], error: str) -> list[DatasetInjestion]:
+        with self.context.warehouse.transaction() as connection:
+            repo = OpsRepo(connection)
+            rows = [row for row in repo.get(file.key for file in files).values() if row.silver_can_promote]
+            for row in rows:
+                row.gold_started(recipe, self.run_id, utc_now())
+                row.gold_failed(f"{recipe.gold_table} cannot be built from these values: {error}")
+            repo.upsert(rows, Stage.GOLD)
+        return rows
+
+
+def _by_partition(rows: Iterable[DatasetInjestion]) -> dict[PartitionKey, list[DatasetInjestion]]:
+    grouped: dict[PartitionKey, list[DatasetInjestion]] = defaultdict(list)
+    for row in rows:
+        grouped[row.partition].append(row)
+    return grouped
 
 
 def _by_dataset(rows: Iterable[DatasetInjestion]) -> dict[str, list[DatasetInjestion]]:

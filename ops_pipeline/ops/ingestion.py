@@ -10,10 +10,8 @@ from __future__ import annotations
 
 from datetime import date, datetime
 from enum import StrEnum
-from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-import pyarrow as pa
 from pydantic import BaseModel, ConfigDict
 
 from ops_pipeline import __version__
@@ -22,7 +20,7 @@ from ops_pipeline.recipes.models import NO_DISCRIMINATOR, Recipe
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
     from ops_pipeline.sources.base import Request
 
@@ -305,57 +303,3 @@ class DatasetInjestion(BaseModel):
     def from_row(cls, row: Mapping[str, Any]) -> Self:
         """The object of a database row, which holds every column."""
         return cls.model_construct(**row)
-
-
-COLUMNS: tuple[str, ...] = tuple(DatasetInjestion.model_fields)
-PRIMARY_KEY = ("run_id", "file_id")
-
-# Promoting clears the flag of the layer before: the flag belongs to the stage that consumes it.
-_CONSUMED = {"bronze_can_promote": Stage.SILVER, "silver_can_promote": Stage.GOLD}
-
-
-@cache
-def stage_columns(stage: Stage) -> tuple[str, ...]:
-    """The columns that a stage may write in a row that exists."""
-    written = []
-    for name in COLUMNS:
-        owner = Stage(name.split("_")[0]) if name.split("_")[0] in set(Stage) else Stage.BRONZE
-        if name in PRIMARY_KEY:
-            continue
-        if owner is stage or _CONSUMED.get(name) is stage:
-            written.append(name)
-    return tuple(written)
-
-
-_ARROW: dict[type, pa.DataType] = {
-    str: pa.string(), int: pa.int64(), bool: pa.bool_(), date: pa.date32(), datetime: pa.timestamp("us", tz="UTC"),
-}  # fmt: skip
-_SQL: dict[type, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN", date: "DATE", datetime: "TIMESTAMP WITH TIME ZONE"}
-
-
-def _base_type(annotation: Any) -> type:
-    """The plain type of a field: `date` of `date | None`, `str` of a Literal."""
-    for candidate in (datetime, date, bool, int, str):
-        if annotation is candidate or candidate in getattr(annotation, "__args__", ()):
-            return candidate
-    return str
-
-
-@cache
-def arrow_schema() -> pa.Schema:
-    """The Arrow schema of the ledger, from the model's fields."""
-    return pa.schema([(name, _ARROW[_base_type(field.annotation)]) for name, field in DatasetInjestion.model_fields.items()])
-
-
-def sql_types() -> dict[str, str]:
-    """Column name -> SQL type that the migrations must have made (an INTEGER column may hold a BIGINT field)."""
-    return {name: _SQL[_base_type(field.annotation)] for name, field in DatasetInjestion.model_fields.items()}
-
-
-def to_arrow(rows: Iterable[DatasetInjestion]) -> pa.Table:
-    """The rows as an Arrow table with every column of the ledger."""
-    listed: Sequence[DatasetInjestion] = list(rows)
-    schema = arrow_schema()
-    return pa.table(
-        {name: pa.array([getattr(r, name) for r in listed], type=schema.field(name).type) for name in COLUMNS}, schema=schema
-    )

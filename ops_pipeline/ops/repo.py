@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ops_pipeline.clock import utc_now
-from ops_pipeline.ops.ingestion import COLUMNS, PRIMARY_KEY, DatasetInjestion, Stage, stage_columns, to_arrow
+from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arrow
+from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.sql import ISLANDS_SQL, LEDGER
 from ops_pipeline.ops.watermark import Span
 from ops_pipeline.recipes.models import NO_DISCRIMINATOR

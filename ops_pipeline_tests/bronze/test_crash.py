@@ -58,7 +58,7 @@ print("survived")
 def test_killed_while_storing_leaves_whole_files_and_temporaries(tmp_path: Path, stored_before: int) -> None:
     root = tmp_path / "bronze"
     command = [sys.executable, "-c", STORE_FOR_EVER, str(root)]
-    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as child:  # noqa: S603 -- our own script
+    with subprocess.Popen(command, env=ENVIRONMENT, stdout=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         acknowledged = [child.stdout.readline() for _ in range(stored_before)]
         child.kill()

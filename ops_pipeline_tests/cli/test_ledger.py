@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from ops_pipeline.ops.ingestion import COLUMNS
+from ops_pipeline.ops.columns import COLUMNS
 from ops_pipeline_tests.cli.command import ok
 
 

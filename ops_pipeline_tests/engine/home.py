@@ -159,11 +159,12 @@ def assert_tidy(context: Context) -> None:
     root = context.settings.bronze_path
     assert [row.key for row in ledger(context, "bronze_outcome = 'asked'")] == []
     assert list(context.settings.runs_path.glob("*.lease")) == []
-    assert [p for p in (root / ".tmp").rglob("*")] == []
+    assert list((root / ".tmp").rglob("*")) == []
     named = {row.bronze_filename for row in ledger(context)}
     assert set(bronze_files(context)) <= named, "a file that no ledger row names"
     wrong = [
-        row.key for row in ledger(context, "bronze_outcome = 'stored' AND silver_injest_end_time IS NOT NULL AND silver_errors IS NULL")
+        row.key
+        for row in ledger(context, "bronze_outcome = 'stored' AND silver_injest_end_time IS NOT NULL AND silver_errors IS NULL")
         if row.silver_counts.total != row.bronze_rows
     ]
     assert wrong == []

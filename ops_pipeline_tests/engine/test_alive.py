@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ops_pipeline.engine.run import run_batch
 from ops_pipeline.engine.plan import RunOptions
+from ops_pipeline.engine.run import run_batch
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.leases import Leases
 from ops_pipeline.sources import Answer, Request
@@ -36,7 +36,9 @@ def test_a_run_that_fetches_is_not_taken_for_dead(start: Start, tmp_path: Path) 
     assert dead.returncode() != 0
     context = make_home(tmp_path, Vendor(slow))
     outcomes = []
-    waiting = threading.Thread(target=lambda: outcomes.extend(run_batch(context, [key()], RunOptions(today=FEBRUARY), run_id="alive")))
+    waiting = threading.Thread(
+        target=lambda: outcomes.extend(run_batch(context, [key()], RunOptions(today=FEBRUARY), run_id="alive"))
+    )
     waiting.start()
     assert reached.wait(60)
     assert {r.run_id for r in ledger(context, "bronze_outcome = 'asked'")} == {"alive"}

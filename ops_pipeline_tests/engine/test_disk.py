@@ -14,11 +14,11 @@ import pytest
 
 from ops_pipeline.engine.context import Context
 from ops_pipeline.errors import BronzeError, UserError
+from ops_pipeline.sources import Answer, Request
 from ops_pipeline_tests.bronze.test_disk import mounted
 from ops_pipeline_tests.engine.conftest import Start
 from ops_pipeline_tests.engine.home import FEBRUARY, assert_tidy, bronze_files, contents, key, latest, make_home, run
 from ops_pipeline_tests.engine.vendor import Vendor, big, market
-from ops_pipeline.sources import Answer, Request
 
 TICKERS = tuple(f"T{k}" for k in range(8))
 KEYS = [key(ticker) for ticker in TICKERS]
@@ -28,9 +28,9 @@ def state(context: Context) -> tuple[Any, ...]:
     return contents(context), bronze_files(context), latest(context)
 
 
-@pytest.fixture
-def expected(tmp_path: Path) -> tuple[Any, ...]:
-    context = make_home(tmp_path / "expected", Vendor(big), tickers=TICKERS)
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, ...]:
+    context = make_home(tmp_path_factory.mktemp("expected"), Vendor(big), tickers=TICKERS)
     run(context, *KEYS)
     return state(context)
 
@@ -84,13 +84,13 @@ def test_the_bronze_disk_is_full(disk: Path, expected: tuple[Any, ...], tmp_path
     assert state(context) == expected
 
 
-@pytest.mark.parametrize("free", [0, 30_000, 150_000, 800_000, 2_000_000])
+@pytest.mark.parametrize("free", [0, 800_000])
 def test_the_disk_of_the_whole_home_is_full(free: int, disk: Path, expected: tuple[Any, ...]) -> None:
     context = make_home(disk / "home", Vendor(big), tickers=TICKERS, batch_files=2)
     assert_refused_and_healed(context, disk, free, expected)
 
 
-@pytest.mark.parametrize("free", [0, 60_000, 120_000, 500_000])
+@pytest.mark.parametrize("free", [60_000, 500_000])
 def test_the_database_disk_is_full(free: int, disk: Path, expected: tuple[Any, ...], tmp_path: Path) -> None:
     context = make_home(tmp_path / "home", Vendor(big), tickers=TICKERS, database=disk / "ops.duckdb", batch_files=2)
     assert_refused_and_healed(context, disk, free, expected)

@@ -19,7 +19,7 @@ from ops_pipeline.errors import DatabaseBusyError
 from ops_pipeline.sources import Answer, Request
 from ops_pipeline.warehouse import locks
 from ops_pipeline_tests.engine.conftest import Start
-from ops_pipeline_tests.engine.home import assert_tidy, bronze_files, contents, key, ledger, make_home, run
+from ops_pipeline_tests.engine.home import Snapshot, assert_tidy, bronze_files, contents, key, ledger, make_home, run
 from ops_pipeline_tests.engine.processes import Process
 from ops_pipeline_tests.engine.vendor import Vendor, body, market, prices
 
@@ -32,14 +32,14 @@ def _told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(locks, "FIRST_NOTICE_SECONDS", 0.05)
 
 
-@pytest.fixture
-def expected(tmp_path: Path) -> dict[str, list[tuple[str, ...]]]:
-    context = make_home(tmp_path / "expected", tickers=TICKERS)
+@pytest.fixture(scope="module")
+def expected(tmp_path_factory: pytest.TempPathFactory) -> Snapshot:
+    context = make_home(tmp_path_factory.mktemp("expected"), tickers=TICKERS)
     run(context, *KEYS)
     return contents(context)
 
 
-def test_held_at_the_start(start: Start, expected: dict[str, list[tuple[str, ...]]], tmp_path: Path) -> None:
+def test_held_at_the_start(start: Start, expected: Snapshot, tmp_path: Path) -> None:
     home = tmp_path / "home"
     make_home(home, tickers=TICKERS)
     foreign = start("foreign", home)
@@ -83,7 +83,7 @@ class Intruder:
         assert self.program.hear() == "closed"
 
 
-def test_opened_while_a_run_fetches(start: Start, expected: dict[str, list[tuple[str, ...]]], tmp_path: Path) -> None:
+def test_opened_while_a_run_fetches(start: Start, expected: Snapshot, tmp_path: Path) -> None:
     """Bronze goes on; promotion follows when the database is free."""
     told: queue.Queue[str] = queue.Queue()
     intruder = Intruder(start, tmp_path / "home")
@@ -109,15 +109,11 @@ def test_opened_while_a_run_fetches(start: Start, expected: dict[str, list[tuple
 
 
 @pytest.mark.parametrize("concurrency", [1, 8])
-def test_held_for_too_long(
-    concurrency: int, start: Start, expected: dict[str, list[tuple[str, ...]]], tmp_path: Path
-) -> None:
+def test_held_for_too_long(concurrency: int, start: Start, expected: Snapshot, tmp_path: Path) -> None:
     """The run ends with one sentence; the next one finishes it, and asks nothing again that is on disk."""
     home = tmp_path / "home"
     intruder = Intruder(start, home)
-    context = make_home(
-        home, intruder.vendor, tickers=TICKERS, database_wait_seconds=0.3, batch_files=1, concurrency=concurrency
-    )
+    context = make_home(home, intruder.vendor, tickers=TICKERS, database_wait_seconds=0.3, batch_files=1, concurrency=concurrency)
     with pytest.raises(DatabaseBusyError, match="did not let go of it within") as caught:
         run(context, *KEYS)
     assert intruder.program is not None

@@ -38,6 +38,7 @@ BAD = key("BAD")
 GOOD = [key("AAA"), key("BBB")]
 TICKERS = ("AAA", "BAD", "BBB")
 SECRET = "apikey=s3cr3t"
+HTML = b"<html><body>Too many requests</body></html>"
 
 
 def bad(misbehave: Fetch) -> Fetch:
@@ -66,16 +67,101 @@ def saying(*answers: Answer) -> Fetch:
     return said
 
 
-def cut(request: Request) -> bytes:
-    return body(prices(request))[:-20]
-
-
-async def truncated(request: Request) -> AsyncIterator[Answer]:
-    yield Answer(cut(request), status_code=200)
+async def cut(request: Request) -> AsyncIterator[Answer]:
+    yield Answer(body(prices(request))[:-20], status_code=200)
 
 
 async def without_values(request: Request) -> AsyncIterator[Answer]:
     yield Answer(body([{**record, "close": None} for record in prices(request)]), status_code=200)
+
+
+class WeirdError(Exception):
+    """Of a client's own."""
+
+
+# Ticker -> its vendor, what its reason says, and the body that is kept.
+FAILURES: dict[str, tuple[Fetch, str, bytes | None]] = {
+    "PERMANENT": (raising(SourceError("No such symbol: remove it.", kind="permanent", status_code=404)), "No such symbol", None),
+    "TRANSIENT": (
+        raising(SourceError("The vendor is down: run again.", kind="transient", status_code=503, body=HTML)),
+        "The vendor is down",
+        HTML,
+    ),
+    "EXCEPTION": (raising(WeirdError(f"GET https://vendor/?{SECRET}")), "the source failed with WeirdError", None),
+    "GROUP": (raising(ExceptionGroup(SECRET, [ValueError(SECRET)])), "the source failed with ExceptionGroup", None),
+    "CANCELLED": (raising(asyncio.CancelledError(SECRET)), "the source failed with CancelledError", None),
+    "SILENT": (saying(), "ended before its last part", None),
+    "TEXT": (saying(Answer("text")), "the source failed with", None),  # type: ignore[arg-type]
+    "PART2": (saying(Answer(b"[]", part=2)), "gave part 2 where part 1 was due", None),
+    "PART0": (saying(Answer(b"[]", part=0)), "gave part 0 where part 1 was due", None),
+    "NOTHING": (saying(Answer(b"", status_code=200)), "empty", b""),
+    "BLANKS": (saying(Answer(b" \n", status_code=200)), "empty", b" \n"),
+    "HTML": (saying(Answer(HTML, status_code=200)), "the answer", HTML),
+}
+BAD_TICKERS = (*FAILURES, "CUT", "DEFERRED", "EMPTY", "REFUSED")
+
+
+async def zoo(request: Request) -> AsyncIterator[Answer]:
+    """Every way to misbehave, by ticker."""
+    others: dict[str, Fetch] = {
+        "CUT": cut,
+        "DEFERRED": raising(SourceError("The quota is used up until midnight.", kind="deferred", status_code=429)),
+        "EMPTY": saying(Answer(b"[]", status_code=200)),
+        "REFUSED": without_values,
+    }
+    fetch = FAILURES[request.ticker][0] if request.ticker in FAILURES else others.get(request.ticker, market)
+    async for answer in fetch(request):
+        yield answer
+
+
+async def well_again(request: Request) -> AsyncIterator[Answer]:
+    yield Answer(body(prices(request)), status_code=200)
+
+
+@pytest.mark.parametrize("concurrency", [1, 8])
+def test_what_fails_fails_alone_and_is_asked_again(concurrency: int, tmp_path: Path) -> None:
+    tickers = ("AAA", *BAD_TICKERS, "BBB")
+    context = make_home(tmp_path / "home", Vendor(zoo), tickers=tickers, concurrency=concurrency)
+    keys = [key(ticker) for ticker in tickers]
+    outcomes = {k.ticker: outcome for k, outcome in run(context, *keys).items()}
+    assert_tidy(context)
+    assert {outcomes[k.ticker].kind for k in GOOD} == {OutcomeKind.PROMOTED}
+    rows = {row.ticker: row for row in ledger(context)}
+    for ticker, (_, sentence, kept) in FAILURES.items():
+        outcome, row = outcomes[ticker], rows[ticker]
+        assert (outcome.kind, outcome.failed_layer) == (OutcomeKind.FAILED, "bronze"), ticker
+        assert sentence in outcome.reason
+        assert (row.bronze_outcome, row.bronze_error, row.request_complete) == ("failed", outcome.reason, False), ticker
+        assert (row.bronze_rows, row.bronze_can_promote) == (0, False)
+        assert (bronze_files(context)[row.bronze_filename] if row.bronze_filename else None) == kept, ticker
+    assert [rows[t].bronze_status_code for t in ("PERMANENT", "TRANSIENT", "DEFERRED", "HTML")] == [404, 503, 429, 200]
+    assert (outcomes["CUT"].kind, outcomes["CUT"].failed_layer) == (OutcomeKind.FAILED, "bronze")
+    assert rows["CUT"].bronze_filename is not None
+    assert (outcomes["DEFERRED"].kind, outcomes["DEFERRED"].reason) == (
+        OutcomeKind.DEFERRED,
+        "The quota is used up until midnight.",
+    )
+    assert rows["DEFERRED"].bronze_outcome == "deferred"
+    assert outcomes["EMPTY"].kind is OutcomeKind.EMPTY
+    assert (outcomes["REFUSED"].kind, outcomes["REFUSED"].failed_layer) == (OutcomeKind.FAILED, "silver")
+    assert "records refused" in outcomes["REFUSED"].reason
+    for path in context.settings.home.rglob("*"):
+        assert not path.is_file() or SECRET.encode() not in path.read_bytes()
+
+    # A vendor that is well again is asked for what failed, and for nothing else.
+    vendor = Vendor(well_again)
+    again = run(asking(context, vendor), *keys)
+    assert vendor.windows == sorted((ticker, FIRST, FEBRUARY) for ticker in BAD_TICKERS)
+    assert {again[key(ticker)].kind for ticker in BAD_TICKERS} == {OutcomeKind.PROMOTED}
+    assert {again[k].kind for k in GOOD} == {OutcomeKind.UP_TO_DATE}
+    assert_tidy(context)
+    undisturbed = make_home(tmp_path / "undisturbed", Vendor(well_again), tickers=tickers)
+    run(undisturbed, *keys)
+    assert contents(context) == contents(undisturbed)
+    # A file that silver refused stays in the ledger as that, beside the one that came later.
+    assert [row for row in latest(context) if row["ticker"] != "REFUSED"] == [
+        row for row in latest(undisturbed) if row["ticker"] != "REFUSED"
+    ]
 
 
 def run_with(context: Context, misbehave: Fetch) -> Outcome:
@@ -91,95 +177,6 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Context:
     context = make_home(tmp_path_factory.mktemp("undisturbed"), tickers=TICKERS)
     run(context, *GOOD, BAD)
     return context
-
-
-def assert_healed(context: Context, undisturbed: Context) -> None:
-    """A vendor that is well again is asked for BAD's whole window and for nothing else; the end is as if it had always been."""
-    vendor = Vendor(market)
-    outcomes = run(asking(context, vendor), *GOOD, BAD)
-    assert vendor.windows == [("BAD", FIRST, FEBRUARY)]
-    assert outcomes[BAD].kind is OutcomeKind.PROMOTED
-    assert {outcomes[k].kind for k in GOOD} == {OutcomeKind.UP_TO_DATE}
-    assert_tidy(context)
-    assert contents(context) == contents(undisturbed)
-    assert latest(context) == latest(undisturbed)
-
-
-class WeirdError(Exception):
-    """Of a client's own."""
-
-
-HTML = b"<html><body>Too many requests</body></html>"
-FAILURES: dict[str, tuple[Fetch, str, bytes | None]] = {
-    "permanent": (raising(SourceError("No such symbol: remove it.", kind="permanent", status_code=404)), "No such symbol", None),
-    "transient with a body": (
-        raising(SourceError("The vendor is down: run again.", kind="transient", status_code=503, body=HTML)),
-        "The vendor is down",
-        HTML,
-    ),
-    "any exception": (raising(WeirdError(f"GET https://vendor/?{SECRET}")), "the source failed with WeirdError", None),
-    "an exception group": (raising(ExceptionGroup(SECRET, [ValueError(SECRET)])), "the source failed with ExceptionGroup", None),
-    "its own cancellation": (raising(asyncio.CancelledError(SECRET)), "the source failed with CancelledError", None),
-    "no answer at all": (saying(), "ended before its last part", None),
-    "an answer that is no bytes": (saying(Answer("text")), "the source failed with", None),  # type: ignore[arg-type]
-    "a wrong part": (saying(Answer(b"[]", part=2)), "gave part 2 where part 1 was due", None),
-    "no part": (saying(Answer(b"[]", part=0)), "gave part 0 where part 1 was due", None),
-    "an empty body": (saying(Answer(b"", status_code=200)), "empty", b""),
-    "blanks": (saying(Answer(b" \n", status_code=200)), "empty", b" \n"),
-    "html instead of json": (saying(Answer(HTML, status_code=200)), "the answer", HTML),
-}
-
-
-@pytest.mark.parametrize("what", FAILURES)
-def test_one_failing_ticker(what: str, tmp_path: Path, undisturbed: Context) -> None:
-    misbehave, sentence, kept = FAILURES[what]
-    context = make_home(tmp_path / "home", tickers=TICKERS)
-    outcome = run_with(context, misbehave)
-    assert (outcome.kind, outcome.failed_layer) == (OutcomeKind.FAILED, "bronze")
-    assert sentence in outcome.reason
-    (row,) = ledger(context, "ticker = 'BAD'")
-    assert (row.bronze_outcome, row.bronze_error, row.request_complete) == ("failed", outcome.reason, False)
-    assert (row.bronze_rows, row.bronze_can_promote) == (0, False)
-    assert (bronze_files(context)[row.bronze_filename] if row.bronze_filename else None) == kept
-    for path in context.settings.home.rglob("*"):
-        assert not path.is_file() or SECRET.encode() not in path.read_bytes()
-    assert_healed(context, undisturbed)
-
-
-def test_an_answer_that_was_cut(tmp_path: Path, undisturbed: Context) -> None:
-    context = make_home(tmp_path / "home", tickers=TICKERS)
-    outcome = run_with(context, truncated)
-    assert (outcome.kind, outcome.failed_layer) == (OutcomeKind.FAILED, "bronze")
-    (row,) = ledger(context, "ticker = 'BAD'")
-    assert (row.bronze_outcome, row.bronze_status_code) == ("failed", 200)
-    assert row.bronze_filename is not None
-    assert_healed(context, undisturbed)
-
-
-def test_an_answer_that_silver_refuses(tmp_path: Path) -> None:
-    context = make_home(tmp_path / "home", tickers=TICKERS)
-    outcome = run_with(context, without_values)
-    assert (outcome.kind, outcome.failed_layer) == (OutcomeKind.FAILED, "silver")
-    assert "records refused" in outcome.reason
-    vendor = Vendor(market)
-    assert run(asking(context, vendor), *GOOD, BAD)[BAD].kind is OutcomeKind.PROMOTED
-    assert vendor.windows == [("BAD", FIRST, FEBRUARY)]
-    assert_tidy(context)
-
-
-def test_an_exhausted_quota_is_no_failure(tmp_path: Path, undisturbed: Context) -> None:
-    context = make_home(tmp_path / "home", tickers=TICKERS)
-    outcome = run_with(context, raising(SourceError("The quota is used up until midnight.", kind="deferred", status_code=429)))
-    assert (outcome.kind, outcome.reason) == (OutcomeKind.DEFERRED, "The quota is used up until midnight.")
-    (row,) = ledger(context, "ticker = 'BAD'")
-    assert (row.bronze_outcome, row.bronze_status_code) == ("deferred", 429)
-    assert_healed(context, undisturbed)
-
-
-def test_an_empty_answer_moves_nothing(tmp_path: Path, undisturbed: Context) -> None:
-    context = make_home(tmp_path / "home", tickers=TICKERS)
-    assert run_with(context, saying(Answer(b"[]", status_code=200))).kind is OutcomeKind.EMPTY
-    assert_healed(context, undisturbed)
 
 
 def test_a_part_that_fails_after_another_was_stored(tmp_path: Path) -> None:

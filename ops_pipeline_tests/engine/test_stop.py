@@ -16,15 +16,25 @@ from typing import Any
 import pytest
 
 from ops_pipeline.bronze.store import StoredFile
+from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.fetch import STOPPED
 from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.run import run_batch
-from ops_pipeline.engine.context import Context
 from ops_pipeline.errors import DatabaseBusyError
 from ops_pipeline.sources import Answer, Request
 from ops_pipeline_tests.engine.conftest import Start
-from ops_pipeline_tests.engine.home import FEBRUARY, asking, assert_tidy, bronze_files, contents, key, latest, ledger, make_home, run
+from ops_pipeline_tests.engine.home import (
+    FEBRUARY,
+    asking,
+    assert_tidy,
+    contents,
+    key,
+    latest,
+    ledger,
+    make_home,
+    run,
+)
 from ops_pipeline_tests.engine.vendor import Vendor, body, market, prices
 from ops_pipeline_tests.warehouse.conftest import is_locked
 
@@ -51,19 +61,24 @@ def assert_stopped(context: Context) -> None:
     assert not is_locked(context.settings.database_path)
 
 
-def assert_completed(context: Context, tmp_path: Path, asked: set[str]) -> None:
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> Context:
+    context = make_home(tmp_path_factory.mktemp("undisturbed"), tickers=TICKERS)
+    run(context, *KEYS)
+    return context
+
+
+def assert_completed(context: Context, undisturbed: Context) -> None:
     """The next run asks for what the stopped one had not, and the end is the undisturbed one's."""
     vendor = Vendor(market)
     run(asking(context, vendor), *KEYS)
-    assert {r.ticker for r in vendor.requests} == asked
+    assert {r.ticker for r in vendor.requests} == {"CCC", "DDD", "EEE"}
     assert_tidy(context)
-    undisturbed = make_home(tmp_path / "undisturbed", tickers=TICKERS)
-    run(undisturbed, *KEYS)
     assert contents(context) == contents(undisturbed)
     assert latest(context) == latest(undisturbed)
 
 
-def test_closed_after_the_first_outcome(tmp_path: Path) -> None:
+def test_closed_after_the_first_outcome(tmp_path: Path, undisturbed: Context) -> None:
     vendor = Vendor(slow)
     context = home(tmp_path, vendor, concurrency=3)
     with closing(run_batch(context, KEYS, OPTIONS, run_id="stopped")) as outcomes:
@@ -75,7 +90,7 @@ def test_closed_after_the_first_outcome(tmp_path: Path) -> None:
         "AAA": "stored", "BBB": "stored", "CCC": "failed", "DDD": "failed", "EEE": "failed"
     }  # fmt: skip
     assert {rows[t].bronze_error for t in ("CCC", "DDD", "EEE")} == {STOPPED}
-    assert_completed(context, tmp_path, {"CCC", "DDD", "EEE"})
+    assert_completed(context, undisturbed)
 
 
 def test_dropped_before_the_first_outcome(tmp_path: Path) -> None:
@@ -87,16 +102,16 @@ def test_dropped_before_the_first_outcome(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, RuntimeError])
-def test_the_caller_raises(interrupt: type[BaseException], tmp_path: Path) -> None:
+def test_the_caller_raises(interrupt: type[BaseException], tmp_path: Path, undisturbed: Context) -> None:
     context = home(tmp_path, Vendor(slow))
     with pytest.raises(interrupt), closing(run_batch(context, KEYS, OPTIONS, run_id="stopped")) as outcomes:
         for _ in outcomes:
             raise interrupt
     assert_stopped(context)
-    assert_completed(context, tmp_path, {"CCC", "DDD", "EEE"})
+    assert_completed(context, undisturbed)
 
 
-def test_an_interrupt_into_the_generator(tmp_path: Path) -> None:
+def test_an_interrupt_into_the_generator(tmp_path: Path, undisturbed: Context) -> None:
     """As Ctrl-C does that comes while the run is waited for."""
     context = home(tmp_path, Vendor(slow))
     outcomes = run_batch(context, KEYS, OPTIONS, run_id="stopped")
@@ -104,10 +119,10 @@ def test_an_interrupt_into_the_generator(tmp_path: Path) -> None:
     with pytest.raises(KeyboardInterrupt):
         outcomes.throw(KeyboardInterrupt)
     assert_stopped(context)
-    assert_completed(context, tmp_path, {"CCC", "DDD", "EEE"})
+    assert_completed(context, undisturbed)
 
 
-def test_what_is_being_stored_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_being_stored_is_recorded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, undisturbed: Context) -> None:
     """No thread can be stopped in the middle of a write: the file comes to be, so its row must say so."""
     go_on, vendor = threading.Event(), Vendor(slow)
     context = make_home(tmp_path / "home", vendor, tickers=TICKERS, batch_files=1)
@@ -129,7 +144,7 @@ def test_what_is_being_stored_is_recorded(tmp_path: Path, monkeypatch: pytest.Mo
     assert_stopped(context)
     rows = {row.ticker: row for row in ledger(context)}
     assert (rows["BBB"].bronze_outcome, rows["BBB"].request_complete) == ("stored", True)
-    assert_completed(context, tmp_path, {"CCC", "DDD", "EEE"})
+    assert_completed(context, undisturbed)
 
 
 def test_stopped_between_the_parts_of_an_answer(tmp_path: Path) -> None:
@@ -158,7 +173,7 @@ def test_stopped_between_the_parts_of_an_answer(tmp_path: Path) -> None:
     assert_tidy(context)
 
 
-def test_stopped_while_a_foreign_program_holds_the_database(start: Start, tmp_path: Path) -> None:
+def test_stopped_while_a_foreign_program_holds_the_database(start: Start, tmp_path: Path, undisturbed: Context) -> None:
     """What cannot be recorded is told, and finished by the next run."""
     context = home(tmp_path, Vendor(slow), database_wait_seconds=0.2)
     outcomes = run_batch(context, KEYS, OPTIONS, run_id="stopped")
@@ -171,7 +186,7 @@ def test_stopped_while_a_foreign_program_holds_the_database(start: Start, tmp_pa
     foreign.tell()
     foreign.end()
     assert {r.ticker for r in ledger(context, "bronze_outcome = 'asked'")} == {"CCC", "DDD", "EEE"}
-    assert_completed(context, tmp_path, {"CCC", "DDD", "EEE"})
+    assert_completed(context, undisturbed)
 
 
 def test_a_retry_under_the_same_run_id_goes_on(tmp_path: Path) -> None:

@@ -89,9 +89,11 @@ async def market(request: Request) -> AsyncIterator[Answer]:
         case "EMPTY":
             records = []
         case "DOWN":
-            raise SourceError("The vendor is down: run again later.", kind="transient", status_code=503, body=b"<html>down</html>")
+            raise SourceError(
+                "The vendor is down: run again later.", kind="transient", status_code=503, body=b"<html>down</html>"
+            )
         case "ODD":
-            records[2] = {**records[2], "close": "n/a"}
+            records[len(records) // 2] |= {"close": "n/a"}
         case "PAGED":
             third = len(records) // 3
             yield Answer(body(records[:third]), part=1, last=False, status_code=200)

@@ -14,7 +14,6 @@ import signal
 import sys
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from datetime import date
 from pathlib import Path
 from typing import Any
@@ -24,8 +23,7 @@ import duckdb
 from ops_pipeline.engine.context import Context, steps
 from ops_pipeline.errors import UserError
 from ops_pipeline.recipes.universe import PartitionKey
-from ops_pipeline.sources import Source
-from ops_pipeline_tests.engine.home import MARKET, contents, make_home, run
+from ops_pipeline_tests.engine.home import MARKET, make_home, run
 from ops_pipeline_tests.engine.vendor import Fetch, Vendor, big, market, restating
 
 VENDORS: dict[str, Callable[[int], Fetch]] = {"market": lambda _: market, "restating": restating, "big": lambda _: big}
@@ -93,8 +91,7 @@ def reader(folder: Path, given: dict[str, Any]) -> None:
         assert rows >= seen, "ledger rows went away"
         assert orphans == 0
         seen, reads = rows, reads + 1
-        time.sleep(0.05)  # readers without pause would test the machine, not the queue
-    contents(context)
+        time.sleep(0.1)  # readers without pause would test the machine, not the queue
     say(f"reads {reads}")
 
 

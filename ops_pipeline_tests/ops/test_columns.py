@@ -12,19 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops_pipeline.ops.ingestion import (
-    COLUMNS,
-    PRIMARY_KEY,
-    BronzeOutcome,
-    DatasetInjestion,
-    PromotionKind,
-    Stage,
-    Status,
-    arrow_schema,
-    sql_types,
-    stage_columns,
-    to_arrow,
-)
+from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, arrow_schema, sql_types, stage_columns, to_arrow
+from ops_pipeline.ops.ingestion import BronzeOutcome, DatasetInjestion, PromotionKind, Stage, Status
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.sql import DATASET_KEY_SQL, FULLY_PROMOTED_SQL, LEDGER, STATUS_SQL
 from ops_pipeline.warehouse import Warehouse

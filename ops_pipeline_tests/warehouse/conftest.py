@@ -21,7 +21,7 @@ class Worker:
     """Another process; see worker.py."""
 
     def __init__(self, *arguments: object) -> None:
-        self.process = subprocess.Popen(  # noqa: S603 - a module of these tests
+        self.process = subprocess.Popen(
             [sys.executable, "-m", "ops_pipeline_tests.warehouse.worker", *map(str, arguments)],
             cwd=PROJECT,
             stdin=subprocess.PIPE,

@@ -69,7 +69,7 @@ def test_a_transaction_commits_and_an_exception_rolls_back(database: Path) -> No
     with Warehouse(database).transaction() as connection:
         insert(connection, 1)
     for exception in (ValueError, KeyboardInterrupt, GeneratorExit):
-        with pytest.raises(exception), Warehouse(database).transaction() as connection:  # noqa: PT012 - the block is the subject
+        with pytest.raises(exception), Warehouse(database).transaction() as connection:
             insert(connection, 2)
             raise exception
     assert numbers(database) == [1]
@@ -93,7 +93,7 @@ def test_nested_blocks_share_the_connection_and_only_the_outermost_commits(datab
         assert is_locked(database)
         one.execute("SELECT 1")
     assert numbers(database) == [1]
-    with pytest.raises(ValueError, match="late"), warehouse.transaction() as one:  # noqa: PT012 - the block is the subject
+    with pytest.raises(ValueError, match="late"), warehouse.transaction() as one:
         with again.transaction() as two:
             insert(two, 2)
         raise ValueError("late")
@@ -101,7 +101,7 @@ def test_nested_blocks_share_the_connection_and_only_the_outermost_commits(datab
     with warehouse.connection() as one:
         with again.transaction() as two:
             insert(two, 3)
-        with pytest.raises(ValueError, match="late"), again.transaction() as two:  # noqa: PT012 - the block is the subject
+        with pytest.raises(ValueError, match="late"), again.transaction() as two:
             insert(two, 4)
             raise ValueError("late")
     assert numbers(database) == [1, 3]
@@ -109,9 +109,9 @@ def test_nested_blocks_share_the_connection_and_only_the_outermost_commits(datab
 
 def test_a_failed_inner_block_cannot_be_committed(database: Path) -> None:
     warehouse = Warehouse(database)
-    with pytest.raises(WarehouseUsageError, match="swallowed"), warehouse.transaction() as outer:  # noqa: PT012 - as above
+    with pytest.raises(WarehouseUsageError, match="swallowed"), warehouse.transaction() as outer:
         insert(outer, 1)
-        with pytest.raises(ValueError, match="inner"), warehouse.transaction() as inner:  # noqa: PT012 - as above
+        with pytest.raises(ValueError, match="inner"), warehouse.transaction() as inner:
             insert(inner, 2)
             raise ValueError("inner")
     assert numbers(database) == []
@@ -167,7 +167,7 @@ def test_an_exception_leaves_nothing_open_even_while_its_traceback_is_kept(datab
         raise ValueError
 
     for opened in (Warehouse(database).reading(), Warehouse(database).connection(), Warehouse(database).transaction()):
-        with pytest.raises(ValueError) as kept, opened as connection:  # noqa: PT011 - raised bare above
+        with pytest.raises(ValueError) as kept, opened as connection:
             work(connection)
         assert kept.tb is not None
         assert not is_open_in_this_process(database)

@@ -1,0 +1,71 @@
+"""The ledger's columns, derived from the fields of `DatasetInjestion`.
+
+Belongs here: the list of columns, which stage writes which, and the Arrow and SQL types. Does not belong here: what a column means
+(`ingestion`) and SQL statements (`repo`, `sql`).
+"""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+COLUMNS: tuple[str, ...] = tuple(DatasetInjestion.model_fields)
+PRIMARY_KEY = ("run_id", "file_id")
+
+# Promoting clears the flag of the layer before: the flag belongs to the stage that consumes it.
+_CONSUMED = {"bronze_can_promote": Stage.SILVER, "silver_can_promote": Stage.GOLD}
+
+
+@cache
+def stage_columns(stage: Stage) -> tuple[str, ...]:
+    """The columns that a stage may write in a row that exists."""
+    written = []
+    for name in COLUMNS:
+        owner = Stage(name.split("_")[0]) if name.split("_")[0] in set(Stage) else Stage.BRONZE
+        if name in PRIMARY_KEY:
+            continue
+        if owner is stage or _CONSUMED.get(name) is stage:
+            written.append(name)
+    return tuple(written)
+
+
+_ARROW: dict[type, pa.DataType] = {
+    str: pa.string(), int: pa.int64(), bool: pa.bool_(), date: pa.date32(), datetime: pa.timestamp("us", tz="UTC"),
+}  # fmt: skip
+_SQL: dict[type, str] = {str: "VARCHAR", int: "BIGINT", bool: "BOOLEAN", date: "DATE", datetime: "TIMESTAMP WITH TIME ZONE"}
+
+
+def _base_type(annotation: Any) -> type:
+    """The plain type of a field: `date` of `date | None`, `str` of a Literal."""
+    for candidate in (datetime, date, bool, int, str):
+        if annotation is candidate or candidate in getattr(annotation, "__args__", ()):
+            return candidate
+    return str
+
+
+@cache
+def arrow_schema() -> pa.Schema:
+    """The Arrow schema of the ledger, from the model's fields."""
+    return pa.schema([(name, _ARROW[_base_type(field.annotation)]) for name, field in DatasetInjestion.model_fields.items()])
+
+
+def sql_types() -> dict[str, str]:
+    """Column name -> SQL type that the migrations must have made (an INTEGER column may hold a BIGINT field)."""
+    return {name: _SQL[_base_type(field.annotation)] for name, field in DatasetInjestion.model_fields.items()}
+
+
+def to_arrow(rows: Iterable[DatasetInjestion]) -> pa.Table:
+    """The rows as an Arrow table with every column of the ledger."""
+    listed: Sequence[DatasetInjestion] = list(rows)
+    schema = arrow_schema()
+    return pa.table(
+        {name: pa.array([getattr(r, name) for r in listed], type=schema.field(name).type) for name in COLUMNS}, schema=schema
+    )
