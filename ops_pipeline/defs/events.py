@@ -105,33 +105,26 @@ def metadata(context: Context, layer: str, outcome: Outcome) -> dict[str, RawMet
             min(dates).isoformat(),
             max(dates).isoformat(),
         )
+    if recipe and layer != "bronze":
+        table = recipe.silver_table if layer == "silver" else recipe.gold_table
+        if table:
+            found["dagster/table_name"] = table
+    if not files:
+        return found  # no figure is better than a nought: nothing was moved, which says nothing about what is there
     match layer:
         case "bronze":
-            found["dagster/row_count"] = sum(f.bronze_rows for f in files)
+            rows = sum(f.bronze_rows for f in files)
             found["bytes"] = sum(f.bronze_bytes or 0 for f in files)
             found["files"] = MetadataValue.json([f.bronze_filename for f in files if f.bronze_filename])
         case "silver":
-            for name in (
-                "created",
-                "updated",
-                "unchanged",
-                "failed",
-                "superseded",
-                "out_of_window",
-                "deleted",
-            ):
+            for name in ("created", "updated", "unchanged", "failed", "superseded", "out_of_window", "deleted"):
                 found[f"rows_{name}"] = sum(getattr(f.silver_counts, name) for f in files)
-            found["dagster/row_count"] = sum(
-                f.silver_rows_created + f.silver_rows_updated + f.silver_rows_unchanged for f in files
-            )
-            if recipe:
-                found["dagster/table_name"] = recipe.silver_table
+            rows = sum(f.silver_rows_created + f.silver_rows_updated + f.silver_rows_unchanged for f in files)
         case _:
             found["rows_created"] = sum(f.gold_rows_created for f in files)
             found["rows_updated"] = sum(f.gold_rows_updated for f in files)
-            found["dagster/row_count"] = sum(f.gold_rows_created + f.gold_rows_updated for f in files)
-            if recipe and recipe.gold_table:
-                found["dagster/table_name"] = recipe.gold_table
+            rows = sum(f.gold_rows_created + f.gold_rows_updated for f in files)
+    found["dagster/row_count"] = rows
     return found
 
 

@@ -64,10 +64,19 @@ class Promoter:
         moved: dict[tuple[str, str], DatasetInjestion] = {row.key: row for row in rows}
         for promoted in (self._silver(partitions, staged), self._gold(partitions)):
             moved.update({row.key: row for row in promoted})
+        elsewhere = [row.key for row in moved.values() if self._left(row)]
+        if elsewhere:  # another run was faster, and has promoted them with its own
+            with self.context.warehouse.reading() as connection:
+                moved.update(OpsRepo(connection).get(elsewhere))
         result: dict[PartitionKey, list[DatasetInjestion]] = {p: [] for p in partitions}
         for row in moved.values():
             result[row.partition].append(row)
         return result
+
+    def _left(self, row: DatasetInjestion) -> bool:
+        """Whether the row says that something is left to do which this run should have done."""
+        silver = "silver" in self.layers and row.bronze_can_promote and row.silver_errors is None
+        return silver or ("gold" in self.layers and row.silver_can_promote)
 
     # --- bronze ---------------------------------------------------------------------------------------------------------------
 
