@@ -202,7 +202,7 @@ def coverage(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show what is stored of each dataset and ticker: first and last date, last answer, and files that stand in the way."""
+    """Show what is stored of each dataset and ticker: first and last date, holes between them, and files that stand in the way."""
     from ops_pipeline.ops.queries import RunFilter
 
     context = open_ledger(home)
@@ -214,11 +214,11 @@ def coverage(
     if not found:
         output.say("nothing matches")
         return
-    names = ("dataset", "ticker", "from_date", "to_date", "last_answer", "files", "failed_files", "pending_files")
+    names = ("dataset", "ticker", "from_date", "to_date", "last_answer", "files", "holes", "failed_files", "pending_files")
     columns = (
         *output.texts("dataset", "ticker", "from", "to", "last answer"),
         *output.figures("files", optional=False),
-        *output.figures("failed", "pending"),
+        *output.figures("holes", "failed", "pending"),
     )
     output.show(output.listing(columns, ([row[name] for name in names] for row in found)))
     if len(found) == limit:

@@ -16,16 +16,21 @@ from typing import Any
 import pytest
 
 from ops_pipeline.engine.context import Context
+from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline_tests.engine.conftest import Start
 from ops_pipeline_tests.engine.home import (
     FEBRUARY,
     JANUARY,
+    RATES,
     Snapshot,
     assert_tidy,
     bronze_files,
     contents,
+    key,
     latest,
+    ledger,
     make_home,
+    prices_recipe,
     run,
 )
 from ops_pipeline_tests.engine.processes import Process
@@ -125,17 +130,69 @@ def test_the_rerun_is_killed_too(boundary: str, january: Path, undisturbed: tupl
     assert_heals(home, undisturbed)
 
 
-def test_killed_between_the_parts_of_an_answer(january: Path, undisturbed: tuple[Any, ...], tmp_path: Path) -> None:
-    """What is on disk of the pages counts only when it is all of them."""
-    for stored in (2, 3):
-        home = tmp_path / str(stored)
-        shutil.copytree(january, home)
-        alone = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}, "keys": [["PAGED", "vendor.prices"]]}
-        process = Process("engine", home, **alone, kill_at=["stored %s", stored])
-        assert process.returncode() == -signal.SIGKILL
-        asked = Process("engine", home, **alone, steps=True).end()
-        assert asked.count("step asking %s") == (0 if stored == 3 else 1)
-        assert_heals(home, undisturbed)
+@pytest.mark.parametrize(("ticker", "stored", "asked_again"), [("PAGED", 2, 1), ("PAGED", 3, 0), ("DOWN", 1, 1)])
+def test_killed_between_storing_and_recording(
+    ticker: str, stored: int, asked_again: int, january: Path, undisturbed: tuple[Any, ...], tmp_path: Path
+) -> None:
+    """What is on disk counts when it is the whole answer, all its parts and no error."""
+    home = tmp_path / "home"
+    shutil.copytree(january, home)
+    alone = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}, "keys": [[ticker, "vendor.prices"]]}
+    process = Process("engine", home, **alone, kill_at=["stored %s", stored])
+    assert process.returncode() == -signal.SIGKILL
+    assert Process("engine", home, **alone, steps=True).end().count("step asking %s") == asked_again
+    assert_heals(home, undisturbed)
+
+
+def test_killed_while_it_asks_again_for_what_is_stored(january: Path, tmp_path: Path) -> None:
+    """The bytes are on disk, and an earlier row names them: the dead run has no file of its own."""
+    home = tmp_path / "home"
+    shutil.copytree(january, home)
+    context = make_home(home, **SETTINGS)
+    before = contents(context, lineage=True)
+    given = {"settings": SETTINGS, "days": {"today": str(JANUARY)}, "options": {"full": True}}
+    process = Process("engine", home, **given, kill_at=["stored %s", 6])
+    assert process.returncode() == -signal.SIGKILL
+    outcomes = run(context, today=JANUARY, full=True)
+    assert {o.kind for k, o in outcomes.items() if k.ticker in ("AAA", "-", "PAGED", "ODD")} == {OutcomeKind.UNCHANGED}
+    assert contents(context, lineage=True) == before
+    assert_tidy(context)
+
+
+def test_killed_over_a_dataset_that_is_gone(january: Path, tmp_path: Path) -> None:
+    """The next run has no recipe to read the answer by: it says so, keeps the body, and goes on."""
+    home = tmp_path / "home"
+    shutil.copytree(january, home)
+    process = Process(
+        "engine", home, settings=SETTINGS, days={"today": str(FEBRUARY)}, keys=[["-", RATES]], kill_at=["stored %s", 1]
+    )
+    assert process.returncode() == -signal.SIGKILL
+    context = make_home(home, recipes=[prices_recipe()], tickers=["AAA"])
+    assert run(context)[key("AAA")].kind is OutcomeKind.PROMOTED
+    row = ledger(context, f"dataset = 'rates' AND requested_to_date = DATE '{FEBRUARY}'")[0]
+    assert row.bronze_error == "no recipe declares the dataset vendor.rates any more; the body is kept"
+    assert row.bronze_filename in bronze_files(context)
+    assert_tidy(context)
+    context = make_home(home, tickers=["AAA"])
+    assert run(context)[key("-")].kind is OutcomeKind.PROMOTED
+    assert_tidy(context)
+
+
+def test_two_runs_heal_the_same_dead_one(start: Start, january: Path, undisturbed: tuple[Any, ...], tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    shutil.copytree(january, home)
+    killed(home, "stored %s", 8)
+    both = [start("engine", home, settings=SETTINGS, days={"today": str(FEBRUARY)}, wait=True) for _ in range(2)]
+    for process in both:
+        assert process.hear() == "ready"
+    for process in both:
+        process.tell()
+    for process in both:
+        process.end()
+    context = make_home(home, **SETTINGS)
+    assert_tidy(context)
+    assert contents(context) == undisturbed[0]
+    assert bronze_files(context) == undisturbed[1]
 
 
 @pytest.mark.parametrize("seed", range(3))

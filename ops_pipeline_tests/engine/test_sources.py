@@ -37,7 +37,7 @@ from ops_pipeline_tests.engine.vendor import Fetch, Vendor, body, market, prices
 BAD = key("BAD")
 GOOD = [key("AAA"), key("BBB")]
 TICKERS = ("AAA", "BAD", "BBB")
-SECRET = "apikey=s3cr3t"  # noqa: S105 - it is what a vendor's error might hold
+SECRET = "apikey=s3cr3t"
 HTML = b"<html><body>Too many requests</body></html>"
 
 

@@ -44,7 +44,7 @@ def files(connection: duckdb.DuckDBPyConnection, run: str, limit: int = 100, off
 
 
 def test_coverage(connection: duckdb.DuckDBPyConnection) -> None:
-    nothing = {"from_date": None, "to_date": None, "failed_files": 0, "pending_files": 0}
+    nothing = {"from_date": None, "to_date": None, "holes": 0, "failed_files": 0, "pending_files": 0}
     prices = {**nothing, "dataset": "sample.eod-prices"}
     expected = [
         {**prices, "ticker": "AAPL", "files": 3, "from_date": DAY, "to_date": day(9), "last_answer": at(TOMORROW + 1)},
@@ -57,6 +57,7 @@ def test_coverage(connection: duckdb.DuckDBPyConnection) -> None:
             "files": 2,
             "failed_files": 1,
             "pending_files": 0,
+            "holes": 0,
             "from_date": day(2),
             "to_date": day(3),
             "last_answer": at(TOMORROW + 2),
@@ -66,6 +67,14 @@ def test_coverage(connection: duckdb.DuckDBPyConnection) -> None:
     assert queries.coverage(connection, limit=2, offset=1) == expected[1:3]
     assert queries.coverage(connection, RunFilter(dataset="sample.fx-rates")) == expected[4:]
     assert queries.coverage(connection, RunFilter(ticker="O'Brien")) == expected[3:4]
+
+
+def test_coverage_shows_holes(warehouse: Warehouse) -> None:
+    rows = [stored(first=first, last=last, data=(first, last)) for first, last in [(0, 9), (10, 19), (40, 49), (60, 69)]]
+    with warehouse.connection() as connection:
+        OpsRepo(connection).upsert(rows, Stage.BRONZE)
+        [found] = queries.coverage(connection)
+    assert (found["from_date"], found["to_date"], found["holes"]) == (day(0), day(69), 2)
 
 
 def test_files_that_wait_are_pending(warehouse: Warehouse) -> None:

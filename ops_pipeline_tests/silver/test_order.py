@@ -204,3 +204,38 @@ def test_a_late_file_between_a_file_and_its_repetition_moves_the_repetition(lake
     unchanged = [row for row in lake.ledger() if row.bronze_outcome == "unchanged"]
     assert [row.silver_counts for row in unchanged] == [RowCounts(updated=1, unchanged=1)]
     assert _kinds(lake) == ["C", "C", "U", "U"]
+
+
+def test_a_late_file_takes_a_key_back_to_the_newest_value_before_it(lake: Lake) -> None:
+    # Back to the first value instead, the third file would be counted as unchanged.
+    files = [File("A", 2, 3), File("A", 0, 4), File("A", 1, 2), File("A", 0, 1)]
+    steps = [("record", 0, 2), ("stage", 0, 127), ("commit", 0, 0), ("record", 0, 0)]
+    _run(lake, DATED, [A, B, [(3, 1.0)]], files, steps)
+    assert [row.silver_counts for row in sorted(lake.ledger(), key=lambda row: row.order)] == [
+        RowCounts(created=2),
+        RowCounts(updated=1),
+        RowCounts(created=1),
+        RowCounts(updated=1, unchanged=1),
+    ]
+
+
+def test_files_of_one_moment_apply_in_the_order_of_run_and_file(lake: Lake) -> None:
+    contents: list[list[Record]] = [[(1, float(n))] for n in range(6)]
+    files = [File("A", n, 1) for n in range(6)]
+    for steps in ([], [("record", 0, 0), ("stage", 0, 127), ("commit", 0, 0)] * 6):
+        _run(lake, DATED, contents, files, steps)
+        last = max(lake.ledger(), key=lambda row: (row.run_id, row.file_id))
+        (row,) = lake.rows(f"SELECT run_id, bronze_file_id FROM {DATED.silver_table}")
+        assert (row["run_id"], row["bronze_file_id"]) == last.key
+
+
+def test_parts_of_one_request_apply_in_the_order_of_their_files(lake: Lake) -> None:
+    # One run and one moment: only the file's id is left to tell them apart.
+    rows = [
+        lake.stored(DATED, answer(DATED, [(1, float(n))]), known_at=FIRST_KNOWN, params=(("part", str(n)),)) for n in range(6)
+    ]
+    for row in rows:
+        lake.record(DATED, [row])
+        lake.to_silver(DATED)
+    (found,) = lake.rows(f"SELECT bronze_file_id FROM {DATED.silver_table}")
+    assert found["bronze_file_id"] == max(row.file_id for row in rows)
