@@ -6,6 +6,8 @@ file, and secrets of vendors (a source names its own variable).
 
 from __future__ import annotations
 
+import difflib
+import os
 import re
 from datetime import date
 from pathlib import Path
@@ -94,6 +96,16 @@ class Settings(BaseSettings):
         return (self.home / "runs").absolute()
 
 
+def _refuse_unknown_variables() -> None:
+    """A misspelt variable would be ignored in silence, and the run would write where nobody looks."""
+    known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
+    for variable in os.environ:
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            close = difflib.get_close_matches(variable.upper(), known, n=1)
+            hint = f"did you mean {close[0]}?" if close else f"known variables: {', '.join(known)}."
+            raise SettingsError(f"{variable} is no setting of ops_pipeline; {hint} Rename or unset it.")
+
+
 def load_settings(**overrides: Any) -> Settings:
     """The settings from the environment, with overrides (command-line options) on top; an override of None is left out.
 
@@ -101,6 +113,7 @@ def load_settings(**overrides: Any) -> Settings:
         SettingsError: naming the variable, what was given, and what is expected.
     """
     given = {k: v for k, v in overrides.items() if v is not None}
+    _refuse_unknown_variables()
     try:
         return Settings(**given)
     except ValidationError as e:

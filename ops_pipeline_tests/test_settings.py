@@ -131,3 +131,9 @@ def test_bytes_of_no_encoding_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     name = os.fsdecode(b"/data-\xff")
     monkeypatch.setenv("OPS_PIPELINE_HOME", name)
     assert os.fsencode(load_settings().home) == b"/data-\xff"
+
+
+def test_a_misspelt_variable_is_refused_and_the_right_one_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OPS_PIPELINE_HOEM", "/d")
+    with pytest.raises(SettingsError, match=r"OPS_PIPELINE_HOEM is no setting.*did you mean OPS_PIPELINE_HOME"):
+        load_settings()

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops_pipeline.bronze.store import BronzeStore
+from ops_pipeline.errors import UniverseError
 from ops_pipeline.ops import migrations
 from ops_pipeline.ops.leases import Leases
 from ops_pipeline.ops.service import OpsService
@@ -54,8 +55,15 @@ class Context:
         return self.service.warehouse
 
     def universe(self) -> Universe:
-        """The wanted partitions, read afresh: the file may change while a process lives."""
-        return load_universe(self.settings.universe_path, self.catalogue)
+        """The wanted partitions, read afresh: the file may change while a process lives.
+
+        Raises:
+            UniverseError: when the file is wrong, or a setting names one that does not exist.
+        """
+        path = self.settings.universe_path
+        if self.settings.universe_file is not None and not path.exists():
+            raise UniverseError(f"{path}: OPS_PIPELINE_UNIVERSE_FILE names this file, which does not exist; make it or unset it.")
+        return load_universe(path, self.catalogue)
 
     def migrate(self, notify: Callable[[str], None]) -> None:
         """Applies pending migrations, or stops where a setting forbids it."""

@@ -15,6 +15,7 @@ import pytest
 from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.outcome import Outcome, OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, due_keys, plan
+from ops_pipeline.errors import UniverseError
 from ops_pipeline.recipes.models import NO_TICKER
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.sources import Answer, Request
@@ -359,3 +360,9 @@ def test_an_answer_that_lags_is_not_due_before_the_next_session(tmp_path: Path) 
     assert windows(context) == [(date(2024, 2, 11), FEBRUARY)]
     assert due(context) == []
     assert due(context, today=FEBRUARY + timedelta(days=1)) == ["AAA"]
+
+
+def test_a_universe_file_that_a_setting_names_must_exist(tmp_path: Path) -> None:
+    context = make_home(tmp_path / "home", universe_file=tmp_path / "nowhere.yaml")
+    with pytest.raises(UniverseError, match="OPS_PIPELINE_UNIVERSE_FILE names this file, which does not exist"):
+        context.universe()
