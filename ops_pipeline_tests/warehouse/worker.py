@@ -123,9 +123,12 @@ def fork_and_use(database: Path) -> None:
 
 
 def fork_and_survive(database: Path) -> None:
+    def survive() -> None:
+        say(os.getpid())  # said by the child itself: by then it has let go of what it inherited
+        time.sleep(600)
+
     with Warehouse(database).connection():
-        pid = in_child(lambda: time.sleep(600))
-        say(pid)
+        in_child(survive)
         sys.stdin.readline()
 
 
