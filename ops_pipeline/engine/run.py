@@ -191,7 +191,8 @@ class _Run:
         """Takes what is fetched in batches; promotes what waited from earlier runs first."""
         if self.waiting and not self.stopping.is_set():
             await asyncio.to_thread(self._take, [], self.waiting)
-        await asyncio.to_thread(self.promoter.expect, [asked.row.partition for asked in self.asked])
+        if self.asked:
+            await asyncio.to_thread(self.promoter.expect, [asked.row.partition for asked in self.asked])
         ended = False
         while not ended:
             batch: list[list[DatasetInjestion]] = []
@@ -202,7 +203,8 @@ class _Run:
                     rows = await asyncio.wait_for(self.inbox.get(), timeout)
                 except TimeoutError:
                     break
-                self.room.set()
+                if self.inbox.qsize() < INBOX:
+                    self.room.set()
                 if rows is None:
                     ended = True
                     break

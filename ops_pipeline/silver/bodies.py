@@ -54,14 +54,12 @@ class Look:
         last: the last byte that is no blank.
         line: the first line, without its end; of a longer one the first megabyte.
         blank_beside_quote: whether a blank stands next to a double quote anywhere.
-        lone_return: whether a carriage return stands anywhere without a line feed behind it.
     """
 
     first: bytes
     last: bytes
     line: bytes
     blank_beside_quote: bool
-    lone_return: bool
 
     def beginning(self, characters: int) -> str:
         """The first line's beginning, fit for a message."""
@@ -77,7 +75,7 @@ def look_at(answer: StoredAnswer) -> Look:
     first = last = edge = b""
     line = bytearray()
     line_ended = beside = False
-    size = returns = 0
+    size = 0
     for number, chunk in enumerate(_chunks(answer)):
         size += len(chunk)
         text = chunk.removeprefix(_MARK) if number == 0 else chunk
@@ -91,11 +89,10 @@ def look_at(answer: StoredAnswer) -> Look:
             del line[min(ends, default=len(line)) :]
         seen = edge + text
         beside = beside or b' "' in seen or b'" ' in seen
-        returns += text.count(b"\r") - seen.count(b"\r\n")
         edge = text[-1:]
     if not first:
         raise UnreadableError(f"the answer is empty ({size} bytes of nothing but blanks)")
-    return Look(first, last, bytes(line), beside, returns > 0)
+    return Look(first, last, bytes(line), beside)
 
 
 def body_of(answer: StoredAnswer) -> bytes:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import csv
 import re
 from io import StringIO
-from typing import TYPE_CHECKING, ClassVar, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
@@ -31,13 +31,7 @@ _SHOWN = 120
 
 
 class Reader(Protocol):
-    """How answers of one format become records of text.
-
-    Attributes:
-        misses_silently: whether the fast way can find no record where there is one.
-    """
-
-    misses_silently: ClassVar[bool]
+    """How answers of one format become records of text."""
 
     def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
         """Whether the fast way reads this body as the slow one would, and its header.
@@ -47,8 +41,10 @@ class Reader(Protocol):
         """
         ...
 
-    def relations(self, recipe: Recipe, answers: Sequence[StoredAnswer]) -> Iterator[tuple[list[StoredAnswer], str]]:
-        """Groups of files that one fast query reads, with that query."""
+    def relations(
+        self, recipe: Recipe, answers: Sequence[StoredAnswer], *, threads: int
+    ) -> Iterator[tuple[list[StoredAnswer], str]]:
+        """Groups of files that one fast query of so many threads reads, with that query."""
         ...
 
     def positioned(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> str:
@@ -81,8 +77,6 @@ def _numbers(answers: Sequence[StoredAnswer]) -> str:
 class JsonReader:
     """A JSON array of objects."""
 
-    misses_silently: ClassVar[bool] = False
-
     def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
         """DuckDB reads an array that was cut behind a comma as if it had ended there, and blanks as an empty array."""
         if look.first != b"[":
@@ -91,7 +85,9 @@ class JsonReader:
             raise UnreadableError("the JSON array does not end where the answer ends: it was cut, or something follows it")
         return True, ()
 
-    def relations(self, recipe: Recipe, answers: Sequence[StoredAnswer]) -> Iterator[tuple[list[StoredAnswer], str]]:
+    def relations(
+        self, recipe: Recipe, answers: Sequence[StoredAnswer], *, threads: int
+    ) -> Iterator[tuple[list[StoredAnswer], str]]:
         """All files in one query: extracting a list of paths is faster than reading typed columns, and keeps the record's text at hand."""
         if answers:
             yield list(answers), f"SELECT _file_no, {self._columns(recipe)} FROM ({self._records(recipe, answers)})"
@@ -118,31 +114,35 @@ class JsonReader:
 class CsvReader:
     """Comma-separated values with a header line; with `unpivot`, one column a series."""
 
-    # A quote that opens in the first line and is never closed ends the file for DuckDB, without an error.
-    misses_silently: ClassVar[bool] = True
-
     def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
-        """The header's names, and whether DuckDB finds the same records as the slow way.
+        """The header's names, and whether DuckDB finds the same cells: it strips blanks around quotes, which are a part of the cell."""
+        return not look.blank_beside_quote, tuple(self._names(recipe, look.line))
 
-        It strips blanks around quotes, which are a part of the cell, and among lines that end with a carriage return alone it does not
-        tell a quote that is never closed.
+    def relations(
+        self, recipe: Recipe, answers: Sequence[StoredAnswer], *, threads: int
+    ) -> Iterator[tuple[list[StoredAnswer], str]]:
+        """A few files with the same header a query: columns are found by name, never by position.
+
+        Of more than two files a thread, DuckDB reads each with one thread, and then it drops a last line that it should refuse: one with
+        a quote that is never closed, with invalid UTF-8, with a cell too many (1.5.5, seen in all three).
         """
-        return not (look.blank_beside_quote or look.lone_return), tuple(self._names(recipe, look.line))
-
-    def relations(self, recipe: Recipe, answers: Sequence[StoredAnswer]) -> Iterator[tuple[list[StoredAnswer], str]]:
-        """One query for all files with the same header: columns are found by name, never by position."""
         groups: dict[tuple[str, ...], list[StoredAnswer]] = {}
         for answer in answers:
             groups.setdefault(answer.header, []).append(answer)
         for header, members in groups.items():
-            names = [f"c{i}" for i in range(len(header))]
-            columns = "{" + ", ".join(f"'{n}': 'VARCHAR'" for n in names) + "}"
-            scan = (
-                f"SELECT {_numbers(members)} AS _file_no, {', '.join(names)} FROM read_csv({_paths(members)}, auto_detect=false,"
-                f" compression='gzip', header=false, skip=1, columns={columns}, delim=',', quote='\"', escape='\"',"
-                f" strict_mode=true, null_padding=false)"
-            )
-            yield members, self._shape(recipe, header, names, scan, "")
+            for start in range(0, len(members), 2 * threads):
+                few = members[start : start + 2 * threads]
+                names = [f"c{i}" for i in range(len(header))]
+                yield few, self._shape(recipe, header, names, self._scan(few, names), "")
+
+    @staticmethod
+    def _scan(answers: Sequence[StoredAnswer], names: Sequence[str]) -> str:
+        columns = "{" + ", ".join(f"'{n}': 'VARCHAR'" for n in names) + "}"
+        return (
+            f"SELECT {_numbers(answers)} AS _file_no, {', '.join(names)} FROM read_csv({_paths(answers)}, auto_detect=false,"
+            f" compression='gzip', header=false, skip=1, columns={columns}, delim=',', quote='\"', escape='\"',"
+            f" strict_mode=true, null_padding=false)"
+        )
 
     def positioned(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> str:
         """Read by Python's csv module: slower, and able to say which line is broken, how, and what it holds."""

@@ -140,8 +140,8 @@ class _Staging:
         empty = typed_sql(self.recipe, self._no_records(), positioned=True)
         self.connection.execute(f"CREATE TEMP TABLE typed AS SELECT * EXCLUDE (_position, _raw_text, _reason) FROM ({empty})")
         self.connection.execute(f"CREATE TEMP TABLE positioned AS SELECT * FROM ({empty})")
-        read_fast = self._read_fast(self._examined())
-        self._read_again(self._wanting_positions(read_fast))
+        self._read_fast(self._examined())
+        self._read_again(self._wanting_positions())
         return self._result()
 
     def _files_table(self) -> pa.Table:
@@ -180,21 +180,17 @@ class _Staging:
                 self._read_slowly(answer)
         return fast
 
-    def _read_fast(self, answers: Sequence[StoredAnswer]) -> list[StoredAnswer]:
-        """Many files a statement; the file that DuckDB blames goes the slow way, and the others are read again.
-
-        Returns:
-            the answers that the fast way has read.
-        """
-        read: list[StoredAnswer] = []
-        for members, query in self.reader.relations(self.recipe, answers):
+    def _read_fast(self, answers: Sequence[StoredAnswer]) -> None:
+        """Many files a statement; the file that DuckDB blames goes the slow way, and the others are read again."""
+        found = self.connection.execute("SELECT current_setting('threads')").fetchone()
+        threads = int(found[0]) if found else 1
+        for members, query in self.reader.relations(self.recipe, answers, threads=threads):
             pending = deque([members])
             while pending:
                 group = pending.popleft()
                 try:
-                    sql = query if group is members else next(iter(self.reader.relations(self.recipe, group)))[1]
+                    sql = query if group is members else next(iter(self.reader.relations(self.recipe, group, threads=threads)))[1]
                     self.connection.execute(f"INSERT INTO typed {typed_sql(self.recipe, sql, positioned=False)}")
-                    read += group
                 except _CONTENT_ERRORS as e:
                     if len(group) == 1:
                         self._read_slowly(group[0])
@@ -206,7 +202,6 @@ class _Staging:
                     else:
                         half = len(group) // 2
                         pending.extend([group[:half], group[half:]])
-        return read
 
     def _read_slowly(self, answer: StoredAnswer) -> None:
         """One file with positions; when that fails too, the answer is not what the recipe says."""
@@ -220,17 +215,14 @@ class _Staging:
         except _CONTENT_ERRORS as e:
             self.unreadable[answer.number] = _plain(str(e), answer.path)
 
-    def _wanting_positions(self, answers: Iterable[StoredAnswer]) -> list[StoredAnswer]:
-        """Files read fast that have refused records (their text is kept), a repeated key (the last one wins), or no record, in doubt."""
+    def _wanting_positions(self) -> list[StoredAnswer]:
+        """Files read fast that have refused records (their text is kept) or a repeated key (the last one wins)."""
         found = self.connection.execute(
             f"SELECT DISTINCT _file_no FROM typed WHERE _verdict = 'F' UNION SELECT _file_no FROM (SELECT {self.keys} FROM typed"
             f" WHERE _verdict = 'G' GROUP BY {self.keys} HAVING count(*) > 1)"
         ).fetchall()
         wanting = {row[0] for row in found}
-        if self.reader.misses_silently:
-            seen = {row[0] for row in self.connection.execute("SELECT DISTINCT _file_no FROM typed").fetchall()}
-            wanting |= {a.number for a in answers} - seen
-        return [a for a in answers if a.number in wanting]
+        return [a for a in self.answers if a.number in wanting]
 
     def _read_again(self, answers: Iterable[StoredAnswer]) -> None:
         for answer in answers:

@@ -40,14 +40,16 @@ def test_a_run_that_fetches_is_not_taken_for_dead(start: Start, tmp_path: Path) 
         target=lambda: outcomes.extend(run_batch(context, [key()], RunOptions(today=FEBRUARY), run_id="alive"))
     )
     waiting.start()
-    assert reached.wait(60)
-    assert {r.run_id for r in ledger(context, "bronze_outcome = 'asked'")} == {"alive"}
-    other = start("engine", tmp_path, keys=[["ODD", "vendor.prices"], ["AAA", "vendor.prices"]]).end()
-    assert sorted(other) == ["promoted vendor.prices AAA", "promoted vendor.prices ODD"]
-    assert [r.bronze_outcome for r in ledger(context, "run_id = 'alive'")] == ["asked"]
-    assert [p.stem for p in context.settings.runs_path.glob("*.lease")] == ["alive"]
-    answer.set()
-    waiting.join()
+    try:
+        assert reached.wait(60)
+        assert {r.run_id for r in ledger(context, "bronze_outcome = 'asked'")} == {"alive"}
+        other = start("engine", tmp_path, keys=[["ODD", "vendor.prices"], ["AAA", "vendor.prices"]]).end()
+        assert sorted(other) == ["promoted vendor.prices AAA", "promoted vendor.prices ODD"]
+        assert [r.bronze_outcome for r in ledger(context, "run_id = 'alive'")] == ["asked"]
+        assert [p.stem for p in context.settings.runs_path.glob("*.lease")] == ["alive"]
+    finally:
+        answer.set()
+        waiting.join()
     assert [o.kind.value for o in outcomes] == ["unchanged"]
     assert {r.request_part: r.bronze_outcome for r in ledger(context, "run_id = 'alive'")} == {1: "empty", 2: "stored"}
     assert_tidy(context)

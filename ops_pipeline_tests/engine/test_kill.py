@@ -34,6 +34,7 @@ from ops_pipeline_tests.engine.home import (
     run,
 )
 from ops_pipeline_tests.engine.processes import Process
+from ops_pipeline_tests.engine.vendor import Vendor, market
 from ops_pipeline_tests.warehouse.conftest import is_locked
 
 SETTINGS = {"batch_files": 4}
@@ -157,6 +158,22 @@ def test_killed_while_it_asks_again_for_what_is_stored(january: Path, tmp_path: 
     assert {o.kind for k, o in outcomes.items() if k.ticker in ("AAA", "-", "PAGED", "ODD")} == {OutcomeKind.UNCHANGED}
     assert contents(context, lineage=True) == before
     assert_tidy(context)
+
+
+def test_killed_and_retried_under_the_same_run_id(january: Path, undisturbed: tuple[Any, ...], tmp_path: Path) -> None:
+    """As Dagster retries a step: the lease is the retry's own by then, and its rows are the earlier attempt's all the same."""
+    home = tmp_path / "home"
+    shutil.copytree(january, home)
+    given = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}, "run_id": "same"}
+    process = Process("engine", home, **given, kill_at=["stored %s", 8])
+    assert process.returncode() == -signal.SIGKILL
+    vendor = Vendor(market)
+    context = make_home(home, vendor, **SETTINGS)
+    run(context, run_id="same")
+    assert {r.ticker for r in vendor.requests} == {"DOWN"}
+    assert {row.run_id for row in ledger(context, f"requested_to_date = DATE '{FEBRUARY}'")} == {"same"}
+    assert_tidy(context)
+    assert state(context) == undisturbed
 
 
 def test_killed_over_a_dataset_that_is_gone(january: Path, tmp_path: Path) -> None:

@@ -239,7 +239,7 @@ def test_layers_one_after_the_other(tmp_path: Path) -> None:
     assert_tidy(context)
 
 
-@pytest.mark.parametrize("days", [1, 3])
+@pytest.mark.parametrize("days", [1, 2])
 def test_what_waits_is_promoted_with_what_is_new(days: int, tmp_path: Path) -> None:
     context = make(tmp_path)
     for day in range(days):

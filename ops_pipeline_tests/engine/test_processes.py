@@ -117,7 +117,7 @@ def test_keys_of_their_own(start: Start, alone: Context, tmp_path: Path) -> None
     assert latest(context) == latest(alone)
 
 
-@pytest.mark.parametrize(("writers", "times"), [(2, 4), (8, 1)])
+@pytest.mark.parametrize(("writers", "times"), [(2, 3), (8, 1)])
 def test_restatements_that_cross(writers: int, times: int, start: Start, tmp_path: Path) -> None:
     """A, B and A again from many processes: what stands is what the stored files give one after the other."""
     tickers = ["AAA", "BBB"]

@@ -312,7 +312,7 @@ def test_the_same_bytes_again(tmp_path: Path) -> None:
     context = make_home(tmp_path, tickers=("AAA", "PAGED", "EMPTY"))
     run(context)
     before = changes(context)
-    for _ in range(3):
+    for _ in range(2):
         outcomes = run(context, full=True)
         assert outcomes[key("AAA")].kind is OutcomeKind.UNCHANGED
         assert [f.bronze_outcome for f in outcomes[key("AAA")].files] == ["unchanged"]

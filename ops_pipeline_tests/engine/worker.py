@@ -69,7 +69,7 @@ def engine(folder: Path, given: dict[str, Any]) -> None:
     days = {n: date.fromisoformat(v) for n, v in given.get("days", {}).items()}
     try:
         for _ in range(given.get("times", 1)):
-            for outcome in run(context, *keys, **days, **given.get("options", {})).values():
+            for outcome in run(context, *keys, run_id=given.get("run_id"), **days, **given.get("options", {})).values():
                 say(f"{outcome.kind.value} {outcome.key.dataset} {outcome.key.ticker}")
     except UserError as e:
         say(f"UserError {e}")

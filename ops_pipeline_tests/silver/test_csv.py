@@ -193,6 +193,22 @@ def test_an_unpivoted_table_needs_its_date_and_a_series(tmp_path: Path) -> None:
     assert [p.unreadable for p in staged.profiles] == [*sentences, "the header names 'USD' twice"]
 
 
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_a_quote_that_is_never_closed_does_not_hide_the_lines_behind_it(tmp_path: Path, end: str) -> None:
+    # DuckDB finds no record at all in these, and no fault.
+    texts = [
+        'Date,USD,JPY,2020-01-01,1,",2020-01-02,2,3,',
+        'Date,USD,,2020-01-02,1,"',
+        'Date,USD,,2020-01-02,N/A,x,2020-01-03,",1,',
+    ]
+    lines = [text.split(",") for text in texts]
+    bodies = ["".join(",".join(cells[n : n + 3]) + end for n in range(0, len(cells) - 2, 3)) for cells in lines]
+    bodies += [f'Date,USD,JPY{end}2020-01-02,1,"', f'Date,USD,JPY{end}2020-01-02,a"b,"']
+    staged = stage_bodies(tmp_path, fx_recipe(), [body.encode() for body in bodies])
+    for profile in staged.profiles:
+        assert (profile.unreadable or "").startswith("not valid CSV at line ")
+
+
 def test_a_table_cut_within_a_line_is_not_taken_for_a_shorter_one(tmp_path: Path) -> None:
     body = b"Date,USD,JPY,\n" + b"".join(b"2020-01-%02d,1.5,2.5,\n" % n for n in range(1, 6))
     ends = [

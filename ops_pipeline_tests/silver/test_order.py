@@ -172,7 +172,7 @@ def test_dated_files_of_two_tickers(shared_lake: Lake, contents: Any, files: Any
 
 
 @given(contents=_contents, files=_files, steps=_steps)
-@settings(max_examples=12)
+@settings(max_examples=10)
 def test_a_snapshot_without_dates(shared_lake: Lake, contents: Any, files: Any, steps: Any) -> None:
     _run(shared_lake, SNAPSHOT, contents, files, steps)
 
@@ -222,7 +222,7 @@ def test_a_late_file_takes_a_key_back_to_the_newest_value_before_it(lake: Lake) 
 def test_files_of_one_moment_apply_in_the_order_of_run_and_file(lake: Lake) -> None:
     contents: list[list[Record]] = [[(1, float(n))] for n in range(6)]
     files = [File("A", n, 1) for n in range(6)]
-    for steps in ([], [("record", 0, 0), ("stage", 0, 127), ("commit", 0, 0)] * 6):
+    for steps in ([], [("record", 0, 1), ("stage", 0, 127), ("commit", 0, 0)] * 3):
         _run(lake, DATED, contents, files, steps)
         last = max(lake.ledger(), key=lambda row: (row.run_id, row.file_id))
         (row,) = lake.rows(f"SELECT run_id, bronze_file_id FROM {DATED.silver_table}")

@@ -223,7 +223,7 @@ def _accounted(staged: Staged, number: int) -> None:
 
 
 @given(scraps=st.lists(_scraps, min_size=1, max_size=8), header=st.sampled_from(["date,Close/Last,note", "Date,USD,JPY", "date"]))
-@settings(max_examples=50)
+@settings(max_examples=40)
 def test_tables_read_alike_with_and_without_positions(folder: Path, scraps: list[list[str]], header: str) -> None:
     made = {"date,Close/Last,note": CSV, "Date,USD,JPY": FX, "date": NARROW}[header]
     _agree(folder, made, [f"{header}\n{''.join(s)}".encode() for s in scraps])
@@ -262,7 +262,7 @@ def _edited(body: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
 
 
 @given(bodies=st.lists(_hostile, min_size=1, max_size=8))
-@settings(max_examples=50)
+@settings(max_examples=30)
 def test_no_bytes_make_staging_raise_or_lose_a_record(folder: Path, bodies: list[bytes]) -> None:
     for made, good, count in zip((JSON, CSV, FX), _SEEDS, (1, 1, 2), strict=True):
         staged = stage_bodies(folder, made, [*bodies, good])
