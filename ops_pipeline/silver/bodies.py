@@ -9,6 +9,7 @@ behind a comma for a complete one. Both would be data lost in silence. The pass 
 
 from __future__ import annotations
 
+import codecs
 import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -21,7 +22,7 @@ _BLANKS = b" \t\r\n"
 _MARK = b"\xef\xbb\xbf"
 _GZIP = 31  # zlib's name for: a gzip file, its checksum verified
 _PACKED = 1 << 16
-_LINE = 1 << 20
+LONGEST_LINE = 1 << 20
 
 
 class UnreadableError(Exception):
@@ -70,29 +71,41 @@ def look_at(answer: StoredAnswer) -> Look:
     """Unpacks the whole file once.
 
     Raises:
-        UnreadableError: when the file is gone, damaged, of another size than the ledger says, or holds nothing but blanks.
+        UnreadableError: when the file is gone, damaged, of another size than the ledger says, no UTF-8, or holds nothing but blanks.
     """
     first = last = edge = b""
     line = bytearray()
     line_ended = beside = False
     size = 0
+    decoder = codecs.getincrementaldecoder("utf-8")()
     for number, chunk in enumerate(_chunks(answer)):
+        _decoded(decoder, chunk, size)
         size += len(chunk)
         text = chunk.removeprefix(_MARK) if number == 0 else chunk
         solid = text.strip(_BLANKS)
         if solid:
             first, last = first or solid[:1], solid[-1:]
         if not line_ended:
-            line += text[: _LINE - len(line)]
+            line += text[: LONGEST_LINE - len(line)]
             ends = [i for i in (line.find(b"\n"), line.find(b"\r")) if i >= 0]
-            line_ended = bool(ends) or len(line) >= _LINE
+            line_ended = bool(ends) or len(line) >= LONGEST_LINE
             del line[min(ends, default=len(line)) :]
         seen = edge + text
         beside = beside or b' "' in seen or b'" ' in seen
         edge = text[-1:]
+    _decoded(decoder, b"", size, final=True)
     if not first:
         raise UnreadableError(f"the answer is empty ({size} bytes of nothing but blanks)")
     return Look(first, last, bytes(line), beside)
+
+
+def _decoded(decoder: codecs.IncrementalDecoder, chunk: bytes, before: int, *, final: bool = False) -> None:
+    """Checks the next bytes; `before` of them came earlier."""
+    waiting = len(decoder.getstate()[0])
+    try:
+        decoder.decode(chunk, final)
+    except UnicodeDecodeError as e:
+        raise UnreadableError(f"not valid UTF-8 at byte {before - waiting + e.start}") from e
 
 
 def body_of(answer: StoredAnswer) -> bytes:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import pyarrow as pa
 
-from ops_pipeline.silver.bodies import Look, StoredAnswer, UnreadableError, body_of
+from ops_pipeline.silver.bodies import LONGEST_LINE, Look, StoredAnswer, UnreadableError, body_of
 from ops_pipeline.silver.typing_sql import literal, present_sql
 
 if TYPE_CHECKING:
@@ -190,11 +190,10 @@ class CsvReader:
 
     @staticmethod
     def _names(recipe: Recipe, line: bytes) -> list[str]:
-        """The header's names without byte-order mark and surrounding blanks; an unnamed column has the name ''."""
-        try:
-            text = line.decode("utf-8-sig")
-        except UnicodeDecodeError as e:
-            raise UnreadableError(f"not valid UTF-8 at byte {e.start} of the header") from e
+        """The header's names without surrounding blanks; an unnamed column has the name ''."""
+        if len(line) >= LONGEST_LINE:
+            raise UnreadableError(f"the header is longer than {LONGEST_LINE} bytes")
+        text = line.decode()
         try:
             names = [n.strip() for n in next(csv.reader([text], strict=True), [])]
         except csv.Error as e:
@@ -220,10 +219,7 @@ class CsvReader:
     @staticmethod
     def _read(header: Sequence[str], body: bytes) -> list[tuple[int, str, list[str], str | None]]:
         """[(position, raw text, cells, why the line is broken or None)]."""
-        try:
-            text = body.decode("utf-8-sig")
-        except UnicodeDecodeError as e:
-            raise UnreadableError(f"not valid UTF-8 at byte {e.start}") from e
+        text = body.decode("utf-8-sig")
         consumed: list[str] = []
 
         def lines() -> Iterator[str]:

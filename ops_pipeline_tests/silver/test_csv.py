@@ -164,8 +164,11 @@ def test_a_header_alone_holds_no_records(tmp_path: Path) -> None:
         (b'date,"no\nte"\n2020-01-02,x\n', "not one line of valid CSV"),
         (b'date,"note\n2020-01-02,x\n', "not one line of valid CSV"),
         (b"date,n\x00te\n2020-01-02,x\n", "zero byte"),
-        (b"date,n\xffte\n2020-01-02,x\n", "not valid UTF-8 at byte 6 of the header"),
+        (b"date,n\xffte\n2020-01-02,x\n", "not valid UTF-8 at byte 6"),
         (b"date,note\n2020-01-02,\xff\n", "not valid UTF-8 at byte 21"),
+        (b"\xef\xbb\xbfdate,note,\n2020-01-02,x,\xc3\n", "not valid UTF-8 at byte 27"),  # in a column that nobody reads
+        (b"date,note\n" + b"2020-01-02,x\n" * 90_000 + b"2020-01-02,\xe2\x82", "not valid UTF-8 at byte 1170021"),
+        (b"date," + b"x" * (1 << 20) + b"\n2020-01-02,x\n", "the header is longer than 1048576 bytes"),
         ("date,note\n2020-01-02,x\n".encode("utf-16"), "not valid UTF-8"),
         (b'date,note\n2020-01-02,"x\n', "not valid CSV at line 2"),
         (b'date,note\n2020-01-02,"', "not valid CSV at line 2"),
