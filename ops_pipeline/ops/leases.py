@@ -59,7 +59,7 @@ class Leases:
         except Exception:
             raise
         except BaseException:
-            ended = True
+            ended = True  # stopped: what the run held is recorded by now
             raise
         finally:
             if ended:

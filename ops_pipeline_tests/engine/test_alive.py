@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from ops_pipeline.engine.outcome import Outcome
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.run import run_batch
 from ops_pipeline.errors import UserError
@@ -35,7 +36,7 @@ def test_a_run_that_fetches_is_not_taken_for_dead(start: Start, tmp_path: Path) 
     dead = start("engine", tmp_path, keys=[["PAGED", "vendor.prices"]], kill_at=["stored %s", 1])
     assert dead.returncode() != 0
     context = make_home(tmp_path, Vendor(slow))
-    outcomes = []
+    outcomes: list[Outcome] = []
     waiting = threading.Thread(
         target=lambda: outcomes.extend(run_batch(context, [key()], RunOptions(today=FEBRUARY), run_id="alive"))
     )
@@ -81,7 +82,8 @@ def test_a_lease_stays_behind_a_run_that_failed_and_goes_with_one_that_was_stopp
 
 def test_leases_are_taken_and_looked_at_by_many_at_once(tmp_path: Path) -> None:
     """Looking whether a run is alive must neither stop it from starting nor take its lease away."""
-    stop, errors = threading.Event(), []
+    stop = threading.Event()
+    errors: list[str] = []
 
     def look() -> None:
         leases = Leases(tmp_path)

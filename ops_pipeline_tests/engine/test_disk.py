@@ -67,7 +67,7 @@ def assert_nothing_half_written(context: Context) -> None:
 
 
 def test_the_bronze_disk_is_full(disk: Path, expected: tuple[Any, ...], tmp_path: Path) -> None:
-    settings = {"tickers": TICKERS, "bronze_root": disk / "bronze", "batch_files": 2}
+    settings: dict[str, Any] = {"tickers": TICKERS, "bronze_root": disk / "bronze", "batch_files": 2}
     context = make_home(tmp_path / "home", Vendor(big), **settings)
     filler = fill(disk, 600_000)
     with pytest.raises(BronzeError, match="No space left on device") as caught:

@@ -68,7 +68,7 @@ def test_another_run_at_a_boundary(boundary: str, between: int, tmp_path: Path) 
     """The other runs promote the first one's file with their own, or theirs come before it, or make it late."""
     context = make_home(tmp_path, version(0), tickers=["AAA"])
     others = [make_home(tmp_path, version(number), tickers=["AAA"]) for number in range(1, between + 1)]
-    kinds = []
+    kinds: list[OutcomeKind] = []
 
     def interfere() -> None:
         kinds.extend(run(other, key(), full=True)[key()].kind for other in others)

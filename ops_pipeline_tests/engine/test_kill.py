@@ -37,7 +37,7 @@ from ops_pipeline_tests.engine.processes import Process
 from ops_pipeline_tests.engine.vendor import Vendor, market
 from ops_pipeline_tests.warehouse.conftest import is_locked
 
-SETTINGS = {"batch_files": 4}
+SETTINGS: dict[str, Any] = {"batch_files": 4}
 # Every boundary of a run that nothing has to be finished for, in the order in which they are first passed.
 BOUNDARIES = (
     "started",
@@ -138,7 +138,7 @@ def test_killed_between_storing_and_recording(
     """What is on disk counts when it is the whole answer, all its parts and no error."""
     home = tmp_path / "home"
     shutil.copytree(january, home)
-    alone = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}, "keys": [[ticker, "vendor.prices"]]}
+    alone: dict[str, Any] = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}, "keys": [[ticker, "vendor.prices"]]}
     process = Process("engine", home, **alone, kill_at=["stored %s", stored])
     assert process.returncode() == -signal.SIGKILL
     assert Process("engine", home, **alone, steps=True).end().count("step asking %s") == asked_again
@@ -151,7 +151,7 @@ def test_killed_while_it_asks_again_for_what_is_stored(january: Path, tmp_path: 
     shutil.copytree(january, home)
     context = make_home(home, **SETTINGS)
     before = contents(context, lineage=True)
-    given = {"settings": SETTINGS, "days": {"today": str(JANUARY)}, "options": {"full": True}}
+    given: dict[str, Any] = {"settings": SETTINGS, "days": {"today": str(JANUARY)}, "options": {"full": True}}
     process = Process("engine", home, **given, kill_at=["stored %s", 6])
     assert process.returncode() == -signal.SIGKILL
     outcomes = run(context, today=JANUARY, full=True)
@@ -164,7 +164,7 @@ def test_killed_and_retried_under_the_same_run_id(january: Path, undisturbed: tu
     """As Dagster retries a step: the lease is the retry's own by then, and its rows are the earlier attempt's all the same."""
     home = tmp_path / "home"
     shutil.copytree(january, home)
-    given = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}, "run_id": "same"}
+    given: dict[str, Any] = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}, "run_id": "same"}
     process = Process("engine", home, **given, kill_at=["stored %s", 8])
     assert process.returncode() == -signal.SIGKILL
     vendor = Vendor(market)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -123,7 +124,14 @@ def test_restatements_that_cross(writers: int, times: int, start: Start, tmp_pat
     tickers = ["AAA", "BBB"]
     context = make_home(tmp_path, tickers=tickers)
     keys = [[ticker, PRICES] for ticker in tickers]
-    given = {"tickers": tickers, "days": TODAY, "options": {"full": True}, "times": times, "keys": keys, "wait": True}
+    given: dict[str, Any] = {
+        "tickers": tickers,
+        "days": TODAY,
+        "options": {"full": True},
+        "times": times,
+        "keys": keys,
+        "wait": True,
+    }
     said = together(
         start, tmp_path, [start("engine", tmp_path, **given, vendor="restating", number=n) for n in range(writers)], tickers
     )

@@ -1,14 +1,14 @@
 """Vendors that misbehave: their key fails with one sentence, every other key is promoted, and the next run asks for what failed.
 
-Belongs here: errors and answers of every kind, parts, answers that repeat. Does not belong here: how values are typed (`silver` tests).
+Belongs here: errors and answers of every kind, parts. Does not belong here: answers that repeat (`test_repeats`), and how values are typed
+(`silver` tests).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import date
 from pathlib import Path
 
 import pytest
@@ -29,7 +29,6 @@ from ops_pipeline_tests.engine.home import (
     latest,
     ledger,
     make_home,
-    prices_recipe,
     run,
 )
 from ops_pipeline_tests.engine.vendor import Fetch, Vendor, body, market, prices
@@ -54,7 +53,7 @@ def bad(misbehave: Fetch) -> Fetch:
 def raising(error: BaseException) -> Fetch:
     async def answers(_: Request) -> AsyncIterator[Answer]:
         raise error
-        yield Answer(b"")
+        yield Answer(b"")  # makes it a generator
 
     return answers
 
@@ -266,7 +265,7 @@ class Iterating:
 
 def test_a_client_of_another_make(tmp_path: Path) -> None:
     vendor = Vendor(market)
-    vendor.fetch = lambda request: Iterating([Answer(body(prices(request)))])  # type: ignore[assignment, method-assign, return-value]
+    vendor.fetch = lambda request: Iterating([Answer(body(prices(request)))])  # type: ignore[method-assign]
     context = make_home(tmp_path / "home", vendor, tickers=TICKERS)
     assert {o.kind for o in run(context, *GOOD).values()} == {OutcomeKind.PROMOTED}
 
@@ -298,83 +297,3 @@ def test_a_damaged_file_fails_its_key_only(tmp_path: Path) -> None:
     assert {outcomes[k].kind for k in GOOD} == {OutcomeKind.UNCHANGED}
     assert (outcomes[BAD].kind, outcomes[BAD].failed_layer) == (OutcomeKind.FAILED, "bronze")
     assert "is damaged" in outcomes[BAD].reason
-
-
-# --- answers that repeat ------------------------------------------------------------------------------------------------------
-
-
-def changes(context: Context) -> object:
-    """Silver and gold with every column: what even an update that changes no value would show in."""
-    return contents(context, lineage=True)
-
-
-def test_the_same_bytes_again(tmp_path: Path) -> None:
-    context = make_home(tmp_path, tickers=("AAA", "PAGED", "EMPTY"))
-    run(context)
-    before = changes(context)
-    for _ in range(2):
-        outcomes = run(context, full=True)
-        assert outcomes[key("AAA")].kind is OutcomeKind.UNCHANGED
-        assert [f.bronze_outcome for f in outcomes[key("AAA")].files] == ["unchanged"]
-        assert outcomes[key("PAGED")].kind is OutcomeKind.UNCHANGED
-        assert outcomes[key("EMPTY")].kind is OutcomeKind.EMPTY
-        assert changes(context) == before
-        # An unchanged payload moves nothing, and nothing moves back.
-        assert {p: o.kind for p, o in run(context).items() if p.ticker != "EMPTY"} == dict.fromkeys(
-            (p for p in outcomes if p.ticker != "EMPTY"), OutcomeKind.UP_TO_DATE
-        )
-    assert_tidy(context)
-
-
-def test_the_same_bytes_by_another_recipe_are_merged_again(tmp_path: Path) -> None:
-    """`unchanged` is a matter of the recipe, too, and stays so over a row that was unchanged itself."""
-    before = make_home(tmp_path, recipes=[prices_recipe()], tickers=["AAA"])
-    for expected in ("stored", "unchanged", "unchanged"):
-        (outcome,) = run(before, full=True).values()
-        assert [f.bronze_outcome for f in outcome.files] == [expected]
-    after = make_home(tmp_path, recipes=[prices_recipe(max_reject_share=0.2)], tickers=["AAA"])
-    for expected in ("stored", "unchanged"):
-        (outcome,) = run(after, full=True).values()
-        assert [f.bronze_outcome for f in outcome.files] == [expected]
-        assert outcome.kind is OutcomeKind.UNCHANGED
-
-
-def test_a_then_b_then_a_again(tmp_path: Path) -> None:
-    """The same bytes as an earlier file's are not those of the latest."""
-    closes = iter((1.0, 2.0, 1.0, 1.0))
-
-    async def moody(request: Request) -> AsyncIterator[Answer]:
-        yield Answer(body([{"date": "2024-01-02", "close": next(closes), "volume": 1, "adjClose": 1.0}]))
-
-    context = make_home(tmp_path, Vendor(moody), tickers=["AAA"])
-    kinds = [run(context, key(), full=True)[key()].kind for _ in range(4)]
-    assert kinds == [OutcomeKind.PROMOTED] * 3 + [OutcomeKind.UNCHANGED]
-    assert len(bronze_files(context)) == 2
-    with context.warehouse.reading() as connection:
-        assert connection.execute("SELECT close FROM silver.vendor_prices").fetchall() == [(1.0,)]
-        history = connection.execute("SELECT close, operation FROM silver.vendor_prices_history ORDER BY known_at").fetchall()
-    assert history == [(1.0, "C"), (2.0, "U"), (1.0, "U")]
-
-
-def test_a_file_recorded_meanwhile_by_another_run_counts(tmp_path: Path) -> None:
-    """Between planning and recording another run stores something else: then the answer is not the latest once more."""
-    answers: list[Callable[[], None]] = []
-    day = date(2024, 1, 2)
-
-    def record(close: float) -> bytes:
-        return body([{"date": day.isoformat(), "close": close, "volume": 1, "adjClose": 1.0}])
-
-    async def answered(request: Request) -> AsyncIterator[Answer]:
-        if answers:
-            await asyncio.to_thread(answers.pop())
-        yield Answer(record(1.0))
-
-    context = make_home(tmp_path, Vendor(answered), tickers=["AAA"])
-    run(context, key(), full=True)
-    other = make_home(tmp_path, Vendor(saying(Answer(record(2.0)))), tickers=["AAA"])
-    answers.append(lambda: run(other, key(), full=True) and None)
-    outcome = run(context, key(), full=True)[key()]
-    assert (outcome.kind, [f.bronze_outcome for f in outcome.files]) == (OutcomeKind.PROMOTED, ["stored"])
-    assert [row.silver_rows_updated for row in ledger(context)] == [0, 1, 1]
-    with context.warehouse.reading() as connection:
-        assert connection.execute("SELECT close FROM silver.vendor_prices").fetchall() == [(1.0,)]

@@ -51,7 +51,7 @@ async def slow(request: Request) -> AsyncIterator[Answer]:
         yield answer
 
 
-def home(tmp_path: Path, vendor: Vendor, **settings: object) -> Context:
+def home(tmp_path: Path, vendor: Vendor, **settings: Any) -> Context:
     # A batch is taken when it is full: the two that are answered make one.
     return make_home(tmp_path / "home", vendor, tickers=TICKERS, batch_files=2, **settings)
 

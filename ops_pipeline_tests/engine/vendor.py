@@ -42,7 +42,7 @@ class Vendor:
     @property
     def windows(self) -> list[tuple[str, date | None, date | None]]:
         """What was asked, in a fixed order."""
-        return sorted((r.ticker, r.from_date, r.to_date) for r in self.requests)  # type: ignore[type-var]
+        return sorted((r.ticker, r.from_date, r.to_date) for r in self.requests)
 
 
 def weekdays(first: date | None, last: date | None) -> list[date]:

@@ -30,7 +30,9 @@ VENDORS: dict[str, Callable[[int], Fetch]] = {"market": lambda _: market, "resta
 
 
 def say(text: object) -> None:
-    print(text, flush=True)
+    # In one piece: steps are said by several threads.
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
 
 
 class Steps(logging.Handler):

@@ -105,6 +105,8 @@ _csv_file = st.tuples(
 
 def _csv_body(lines: list[Any], end: str, quoting: Any, header: list[str], mark: bool) -> bytes:
     text = StringIO(newline="")
+    if any("\r" in cell for line in lines for cell in line):
+        quoting = csv.QUOTE_ALL  # Python's writer quotes a carriage return only where lines end with one
     writer = csv.DictWriter(text, header, lineterminator=end, quoting=quoting)
     writer.writeheader()
     writer.writerows(dict(zip(["date", "Close/Last", "volume", "note"], line, strict=True)) for line in lines)
