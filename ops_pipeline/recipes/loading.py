@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ops_pipeline.errors import RecipeError
-from ops_pipeline.recipes.models import Recipe, SourceDeclaration
+from ops_pipeline.recipes.models import ColumnType, GoldTarget, Recipe, SourceDeclaration
 from ops_pipeline.recipes.yaml import load_yaml
 
 if TYPE_CHECKING:
@@ -23,6 +23,15 @@ PACKAGED = Path(__file__).parent / "catalogue"
 
 # What a gold object must be told about its silver table.
 GOLD_PARTS = {"fact_eod": ({"close"}, {"adjusted_close", "volume"}), "fact_fx": ({"currency", "rate"}, set[str]())}
+
+_NUMBER = (ColumnType.DOUBLE, ColumnType.INTEGER)
+GOLD_TYPES = {
+    "close": _NUMBER,
+    "adjusted_close": _NUMBER,
+    "rate": _NUMBER,
+    "volume": (ColumnType.INTEGER,),
+    "currency": (ColumnType.TEXT,),
+}
 
 
 @dataclass(frozen=True)
@@ -68,7 +77,21 @@ def load_catalogue(overlay: Path | None = None) -> Catalogue:
     for path in [*packaged, *_overlay_files(overlay)]:
         origin.update(dict.fromkeys(_add_file(catalogue, path), path))
     _check_tables(catalogue, origin)
+    _check_facts(catalogue, origin)
     return catalogue
+
+
+def _check_facts(catalogue: Catalogue, origin: dict[str, Path]) -> None:
+    """A fact's rows are one source's, so two of its datasets would overwrite each other's for ever."""
+    owners: dict[tuple[str, str], str] = {}
+    for key, recipe in catalogue.recipes.items():
+        if recipe.gold:
+            owner = owners.setdefault((recipe.source, recipe.gold.object), key)
+            if owner != key:
+                raise RecipeError(
+                    f"{origin[key]}: dataset {key}, field gold.object: {owner} of the same source feeds {recipe.gold.object} already;"
+                    " let one of them feed it."
+                )
 
 
 def _check_tables(catalogue: Catalogue, origin: dict[str, Path]) -> None:
@@ -159,7 +182,25 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
                 f"{path}: dataset {name}, field gold.object: {recipe.gold.object} does not fit"
                 f" per_ticker: {str(recipe.per_ticker).lower()}."
             )
+        _check_gold_columns(path, name, recipe, recipe.gold)
     return recipe
+
+
+def _check_gold_columns(path: Path, name: str, recipe: Recipe, gold: GoldTarget) -> None:
+    """The parts have types that the fact can hold, and the key has nothing that the fact's rows lack."""
+    types = {column.name: column.type for column in recipe.columns}
+    for part, column in gold.columns.items():
+        if types[column] not in GOLD_TYPES[part]:
+            fitting = " or ".join(t.value for t in GOLD_TYPES[part])
+            raise RecipeError(
+                f"{path}: dataset {name}, field gold.columns: {part} must be of type {fitting}; {column} is {types[column].value}."
+            )
+    lasting = {recipe.date_column, *([gold.columns["currency"]] if "currency" in gold.columns else [])}
+    if set(recipe.key) != lasting:
+        raise RecipeError(
+            f"{path}: dataset {name}, field key: {gold.object} has one row a {' and '.join(sorted(c for c in lasting if c))};"
+            f" the key is {', '.join(recipe.key)}."
+        )
 
 
 def _sentence(path: Path, where: str, error: ValidationError) -> str:

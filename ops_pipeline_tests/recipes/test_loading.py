@@ -159,9 +159,30 @@ def test_a_gold_object_gets_what_it_needs(tmp_path: Path, gold: dict[str, Any], 
     assert why in text
 
 
+CLOSES = {"gold": {"object": "fact_eod", "columns": {"close": "close"}}}
+VENUE = {"name": "venue", "type": "text", "required": True}
+
+
 def test_a_gold_object_that_has_it_is_taken(tmp_path: Path) -> None:
-    written(tmp_path, {**RECIPE, **GOLD, "gold": {"object": "fact_eod", "columns": {"close": "close"}}})
-    assert load_catalogue(tmp_path).recipe("sample.profile").gold_table == "gold.fact_eod"
+    written(tmp_path, {**RECIPE, **GOLD, **CLOSES}, source=SOURCE)
+    assert load_catalogue(tmp_path).recipe("fmp.profile").gold_table == "gold.fact_eod"
+
+
+def test_two_datasets_of_one_source_do_not_feed_one_fact(tmp_path: Path) -> None:
+    written(tmp_path, {**RECIPE, **GOLD, **CLOSES}, {**RECIPE, **GOLD, **CLOSES, "dataset": "light"}, source=SOURCE)
+    assert "dataset fmp.light, field gold.object: fmp.profile of the same source feeds fact_eod already" in refusal(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("changed", "why"),
+    [
+        ({"columns": [GOLD["columns"][0], {"name": "close", "type": "text"}]}, "close must be of type double or integer"),
+        ({"columns": [*GOLD["columns"], VENUE], "key": ["date", "venue"]}, "field key: fact_eod has one row a date"),
+    ],
+)
+def test_a_gold_object_can_hold_what_it_gets(tmp_path: Path, changed: dict[str, Any], why: str) -> None:
+    written(tmp_path, {**RECIPE, **GOLD, **CLOSES, **changed}, source=SOURCE)
+    assert why in refusal(tmp_path)
 
 
 @pytest.mark.parametrize(
