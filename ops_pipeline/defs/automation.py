@@ -96,11 +96,9 @@ def build_sensor(home: Context) -> SensorDefinition:
             wanted = home.universe().tickers
         except UserError as e:
             return SkipReason(str(e))
-        known = context.instance.get_dynamic_partitions(TICKERS)
-        added, gone = (
-            [t for t in wanted if t not in set(known)],
-            [t for t in known if t not in set(wanted)],
-        )
+        known = dict.fromkeys(context.instance.get_dynamic_partitions(TICKERS))
+        kept = set(wanted)
+        added, gone = [t for t in wanted if t not in known], [t for t in known if t not in kept]
         if not added and not gone:
             return SkipReason(f"the partitions hold the universe's {len(wanted)} tickers")
         requests: list[AddDynamicPartitionsRequest | DeleteDynamicPartitionsRequest] = []

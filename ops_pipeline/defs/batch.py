@@ -14,6 +14,7 @@ from dagster import Config
 from pydantic import Field
 
 from ops_pipeline.defs.events import STEP
+from ops_pipeline.defs.partitions import from_dagster, to_dagster
 from ops_pipeline.engine.outcome import LAYERS
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.errors import UserError
@@ -97,7 +98,7 @@ def _time(text: str) -> datetime | None:
 
 def run_config(folder: Path, keys: Sequence[PartitionKey], as_of: datetime) -> dict[str, Any]:
     """The run config of a batch over these keys; a long list goes to an immutable file that its content names."""
-    listed = [f"{k.dataset}|{k.ticker}" for k in keys]
+    listed = [str(to_dagster(k)) for k in keys]
     config: dict[str, Any] = {"as_of": as_of.isoformat()}
     if len(listed) <= INLINE_KEYS:
         config["partitions"] = listed
@@ -129,4 +130,4 @@ def read_keys(folder: Path, config: BatchConfig) -> list[PartitionKey]:
     wrong = next((k for k in listed if "|" not in k), None)
     if wrong is not None:
         raise UserError(f"config partitions: {wrong!r} is not a partition; write dataset|ticker, such as sample.eod-prices|AAPL.")
-    return [PartitionKey(k.partition("|")[2], k.partition("|")[0]) for k in listed]
+    return [from_dagster(k) for k in listed]

@@ -20,6 +20,7 @@ from dagster import (
     asset_check,
 )
 
+from ops_pipeline.defs.events import tell
 from ops_pipeline.defs.resources import OpsDuckDBResource
 from ops_pipeline.ops.queries import Finding, miscounted_tables, unaccounted_files
 
@@ -68,17 +69,18 @@ def log_checks(context: AssetExecutionContext, home: Context, layers: Sequence[s
     """Evaluates every check of a layer that the step moved, inside the step."""
     if LAYER not in layers:
         return
-    for name, (_, find) in CHECKS.items():
-        with home.warehouse.reading() as connection:
-            findings = find(connection)
-        context.log_event(
+    with home.warehouse.reading() as connection:
+        found = {name: find(connection) for name, (_, find) in CHECKS.items()}
+    for name, findings in found.items():
+        tell(
+            context,
             AssetCheckEvaluation(
                 asset_key=AssetKey(LAYER),
                 check_name=name,
                 passed=not findings,
                 severity=AssetCheckSeverity.ERROR,
                 metadata=_metadata(findings),
-            )
+            ),
         )
 
 

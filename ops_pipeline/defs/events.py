@@ -27,7 +27,7 @@ from ops_pipeline.engine.outcome import LAYERS, Outcome, OutcomeKind
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from dagster import AssetExecutionContext, RawMetadataValue
+    from dagster import AssetCheckEvaluation, AssetExecutionContext, RawMetadataValue
 
     from ops_pipeline.engine.context import Context
 
@@ -37,7 +37,7 @@ STEP = "lake"
 log = logging.getLogger("ops_pipeline.defs")
 
 
-def tell(context: AssetExecutionContext, event: AssetMaterialization) -> None:
+def tell(context: AssetExecutionContext, event: AssetMaterialization | AssetCheckEvaluation) -> None:
     """Writes an event, and raises an interrupt that arrived meanwhile only afterwards.
 
     Events are not yielded: Dagster defers an interrupt while it handles a yielded event and then raises it outside the step's body, which
