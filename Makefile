@@ -82,6 +82,8 @@ lock: $(READY) ## pin the newest allowed versions of all dependencies anew
 	  --output-file requirements.lock pyproject.toml
 	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
 	  --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
+	  --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
 
 clean: ## remove the virtual environment and all caches; data/ stays
 	rm -rf $(VENV) build dist htmlcov .coverage .coverage.* .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

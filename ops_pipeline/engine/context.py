@@ -20,8 +20,9 @@ from ops_pipeline.sources import open_source
 from ops_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
+    from ops_pipeline.recipes.models import Recipe, SourceDeclaration
     from ops_pipeline.settings import Settings
     from ops_pipeline.sources import Source
 
@@ -39,7 +40,7 @@ class Context:
         service: the ledger.
         store: the bronze files.
         leases: which runs are alive.
-        open_source: makes the client that a source's declaration names.
+        open_source: makes the client of a source's declaration, given the catalogue's recipes.
     """
 
     settings: Settings
@@ -47,7 +48,7 @@ class Context:
     service: OpsService
     store: BronzeStore
     leases: Leases
-    open_source: Callable[[str], Source] = open_source
+    open_source: Callable[[SourceDeclaration, Mapping[str, Recipe]], Source] = open_source
 
     @property
     def warehouse(self) -> Warehouse:

@@ -69,7 +69,7 @@ async def fetch_all(
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         for name, mine in by_source.items():
             declaration = context.catalogue.sources[name]
-            source = context.open_source(declaration.client)
+            source = context.open_source(declaration, context.catalogue.recipes)
             stack.push_async_callback(_close, name, source)
             # A fixed number of workers a source, not a task a request: memory does not grow with the number of keys.
             work = iter(mine)
@@ -154,6 +154,7 @@ class _Fetched:
                 if part > MAX_PARTS:
                     raise SourceError(f"the answer has no end: it was given up after {MAX_PARTS} parts", kind="permanent")
                 self.rows.append(self._row(part))
+                self.rows[-1].bronze_redacted = answer.redacted
                 await self._store(self.rows[-1], answer.body, answer.status_code, answer=answer)
                 if answer.last:
                     return
@@ -220,6 +221,7 @@ class _Fetched:
         last = self.rows[-1]
         try:
             if error.body:
+                last.bronze_redacted = error.redacted
                 await self._store(last, error.body, error.status_code)
         except DamagedFileError as e:
             log.warning("%s", e)  # this very error body was stored before and is damaged now: the error itself is what counts

@@ -265,4 +265,5 @@ def _request(recipe: Recipe, key: PartitionKey, window: Window | None) -> Reques
         ticker=key.ticker,
         from_date=window.from_date if window else None,
         to_date=window.to_date if window else None,
+        params=recipe.request.constants if recipe.request else (),
     )

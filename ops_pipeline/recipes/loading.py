@@ -167,6 +167,7 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
         recipe = Recipe.model_validate({**entry, "source": source.name})
     except ValidationError as e:
         raise RecipeError(_sentence(path, f"dataset {name}", e)) from e
+    _check_request(path, name, source, recipe)
     if recipe.gold:
         needed, optional = GOLD_PARTS[recipe.gold.object]
         given = set(recipe.gold.columns)
@@ -184,6 +185,21 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
             )
         _check_gold_columns(path, name, recipe, recipe.gold)
     return recipe
+
+
+def _check_request(path: Path, name: str, source: SourceDeclaration, recipe: Recipe) -> None:
+    """An HTTP source is told what to ask, and asks something else for each ticker."""
+    where = f"{path}: dataset {name}, field request:"
+    if source.client != "http":
+        if recipe.request is not None:
+            raise RecipeError(f"{where} the source {source.name} is not asked by HTTP; leave it out.")
+        return
+    if recipe.request is None:
+        raise RecipeError(f"{where} missing; say with `path` and `params` what {source.name} is asked.")
+    if recipe.per_ticker and not recipe.request.names_ticker:
+        raise RecipeError(f"{where} no part of it holds {{ticker}}, so every ticker would get the same answer.")
+    if not recipe.per_ticker and recipe.request.names_ticker:
+        raise RecipeError(f"{where} {{ticker}} has no value in a dataset that is asked as a whole.")
 
 
 def _check_gold_columns(path: Path, name: str, recipe: Recipe, gold: GoldTarget) -> None:

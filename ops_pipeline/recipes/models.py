@@ -17,6 +17,8 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from ops_pipeline.recipes.http import HttpRequest, HttpSource
+
 NO_TICKER = "-"
 NO_DISCRIMINATOR = "-"
 
@@ -155,6 +157,7 @@ class Recipe(_Model):
     timezone: str = "UTC"
     settles_at: time = Field(default=time(0, 0), description="local time at which a session's data are final")
     settles_after_days: int = Field(default=0, ge=0, le=400, description="days after the session at which settles_at applies")
+    request: HttpRequest | None = Field(default=None, description="how it is asked for, where the source is reached by HTTP")
     answer: AnswerFormat
     columns: list[Column] = Field(min_length=1)
     key: list[ColumnName] = Field(min_length=1)
@@ -261,7 +264,11 @@ class Recipe(_Model):
     @cached_property
     def text(self) -> str:
         """The recipe in canonical JSON: what its hash is made of and what `ops.recipes` keeps."""
-        return json.dumps(self.model_dump(mode="json", by_alias=True), sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+        # Left out where it is absent: the hashes of recipes without it stay those of the versions that did not know it.
+        absent = {"request"} if self.request is None else None
+        return json.dumps(
+            self.model_dump(mode="json", by_alias=True, exclude=absent), sort_keys=True, separators=(",", ":"), ensure_ascii=False
+        )
 
     @cached_property
     def recipe_hash(self) -> str:
@@ -286,9 +293,18 @@ class SourceDeclaration(_Model):
     name: Name
     description: str = Field(min_length=1)
     url: str = ""
-    client: Literal["sample"]
+    client: Literal["sample", "http"]
+    http: HttpSource | None = None
     concurrency: int = Field(default=8, ge=1, le=256)
     floor: Day | None = Field(default=None, description="earliest date that the plan answers for")
+
+    @model_validator(mode="after")
+    def _told_how(self) -> Self:
+        if (self.client == "http") != (self.http is not None):
+            raise ValueError(
+                "http: the client `http` needs an `http` block with at least base_url, and no other client takes one"
+            )
+        return self
 
 
 ONE_DAY = timedelta(days=1)

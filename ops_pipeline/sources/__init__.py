@@ -6,27 +6,32 @@ asked and when (recipes, ops), and where answers are kept (bronze).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING
 
-from ops_pipeline.errors import RecipeError
 from ops_pipeline.sources.base import Answer, Request, Source, SourceError
-from ops_pipeline.sources.sample import SampleSource
 
-__all__ = ["Answer", "Request", "SampleSource", "Source", "SourceError", "open_source"]
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
-_CLIENTS: Final[dict[str, Callable[[], Source]]] = {"sample": SampleSource}
+    from ops_pipeline.recipes.models import Recipe, SourceDeclaration
+
+__all__ = ["Answer", "Request", "Source", "SourceError", "open_source"]
 
 
-def open_source(name: str) -> Source:
-    """Gives a new client by the name that a recipe file's `client` holds; the caller closes it.
+def open_source(declaration: SourceDeclaration, recipes: Mapping[str, Recipe]) -> Source:
+    """Gives a new client of the kind that a source's declaration names; the caller closes it.
 
-    Raises:
-        RecipeError: there is no client of that name.
+    Args:
+        declaration: the source.
+        recipes: the catalogue's recipes by dataset key.
     """
-    client = _CLIENTS.get(name)
-    if client is None:
-        raise RecipeError(
-            f"A recipe file names the client {name!r}, which does not exist: use one of {', '.join(sorted(_CLIENTS))}."
-        )
-    return client()
+    # Imported when they are wanted: aiohttp alone takes some 200 ms, which a run over the sample data need not pay.
+    match declaration.client:
+        case "sample":
+            from ops_pipeline.sources.sample import SampleSource
+
+            return SampleSource()
+        case "http":
+            from ops_pipeline.sources.http import HttpClient
+
+            return HttpClient(declaration, recipes)

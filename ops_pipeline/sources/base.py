@@ -48,6 +48,12 @@ class Request:
         object.__setattr__(self, "params", tuple(sorted(self.params)))
 
     @property
+    def dataset_key(self) -> str:
+        """The partition dimension `dataset`, as `Recipe.dataset_key`."""
+        tail = "" if self.discriminator == "-" else f".{self.discriminator}"
+        return f"{self.source}.{self.dataset}{tail}"
+
+    @property
     def request_id(self) -> str:
         """The request's identity: 32 hexadecimal digits that depend on all fields and on nothing else."""
         return self._digest()
@@ -87,12 +93,14 @@ class Answer:
         part: its number within the request, from 1.
         last: no part follows; only then is the request complete.
         status_code: of HTTP, where there is one.
+        redacted: a secret that the vendor repeated was taken out of the body.
     """
 
     body: bytes
     part: int = 1
     last: bool = True
     status_code: int | None = None
+    redacted: bool = False
 
 
 class SourceError(Exception):
@@ -105,14 +113,27 @@ class SourceError(Exception):
             (the quota is used up; asked again after its reset).
         status_code: of HTTP, where there is one.
         body: what the vendor sent along, kept in bronze; None when nothing came.
+        retry_after: seconds that the vendor wants to be left alone; None when it did not say.
+        redacted: a secret that the vendor repeated was taken out of the body.
     """
 
-    def __init__(self, message: str, *, kind: ErrorKind, status_code: int | None = None, body: bytes | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        kind: ErrorKind,
+        status_code: int | None = None,
+        body: bytes | None = None,
+        retry_after: float | None = None,
+        redacted: bool = False,
+    ) -> None:
         """Takes the sentence and what the caller needs to decide."""
         super().__init__(message)
         self.kind: ErrorKind = kind
         self.status_code = status_code
         self.body = body
+        self.retry_after = retry_after
+        self.redacted = redacted
 
 
 class Source(Protocol):

@@ -14,7 +14,8 @@ import time
 from collections.abc import AsyncIterator
 
 from ops_pipeline.cli import main
-from ops_pipeline.sources import Answer, Request, SampleSource
+from ops_pipeline.sources import Answer, Request
+from ops_pipeline.sources.sample import SampleSource
 
 _answer = SampleSource.fetch
 

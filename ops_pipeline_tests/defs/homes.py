@@ -13,7 +13,8 @@ from ops_pipeline.definitions import build_defs
 from ops_pipeline.defs.partitions import partitions_def
 from ops_pipeline.engine.context import Context, build_context
 from ops_pipeline.settings import load_settings
-from ops_pipeline.sources import Answer, Request, SampleSource, SourceError
+from ops_pipeline.sources import Answer, Request, SourceError
+from ops_pipeline.sources.sample import SampleSource
 
 EOD, FX = "sample.eod-prices", "sample.fx-rates"
 TICKERS = ("AAPL", "IBM", "MSFT")
@@ -49,7 +50,7 @@ def make_home(folder: Path, source: Faulty | None = None, universe: str = UNIVER
     (folder / "universe.yaml").write_text(universe, encoding="utf-8")
     context = build_context(load_settings(home=folder, today=today))
     if source is not None:
-        context = replace(context, open_source=lambda _: source)
+        context = replace(context, open_source=lambda *_: source)
     return context
 
 

@@ -86,7 +86,7 @@ def make_home(
     context = replace(
         build_context(load_settings(home=folder, **settings), notify=notify),
         catalogue=Catalogue({"vendor": declaration}, {r.dataset_key: r for r in listed}),
-        open_source=lambda _: vendor,
+        open_source=lambda *_: vendor,
     )
     context.migrate(lambda _: None)
     return context
@@ -94,7 +94,7 @@ def make_home(
 
 def asking(context: Context, vendor: Source) -> Context:
     """The same home with another vendor."""
-    return replace(context, open_source=lambda _: vendor)
+    return replace(context, open_source=lambda *_: vendor)
 
 
 def key(ticker: str = "AAA") -> PartitionKey:

@@ -276,7 +276,7 @@ def test_a_client_that_cannot_work_at_all(at: str, tmp_path: Path, undisturbed: 
     context = make_home(tmp_path / "home", tickers=TICKERS)
     sentence = UserError("Set VENDOR_API_KEY.")
 
-    def refuse(_: str) -> Vendor:
+    def refuse(*_: object) -> Vendor:
         raise sentence
 
     broken = replace(context, open_source=refuse) if at == "opening" else asking(context, Vendor(bad(raising(sentence))))

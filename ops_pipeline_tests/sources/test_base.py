@@ -14,8 +14,9 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from ops_pipeline.errors import RecipeError
-from ops_pipeline.sources import Request, SampleSource, SourceError, open_source
+from ops_pipeline.recipes.loading import load_catalogue
+from ops_pipeline.sources import Request, SourceError, open_source
+from ops_pipeline.sources.sample import SampleSource
 
 TEXT = st.text(st.characters(), max_size=20) | st.sampled_from(["-", "", '"', '","', "annual", "1"])
 DATES = st.none() | st.dates()
@@ -107,7 +108,6 @@ def test_an_error_carries_what_the_caller_needs() -> None:
     assert (bare.status_code, bare.body) == (None, None)
 
 
-def test_a_source_is_opened_by_name() -> None:
-    assert isinstance(open_source("sample"), SampleSource)
-    with pytest.raises(RecipeError, match=r"'smaple', which does not exist: use one of sample\."):
-        open_source("smaple")
+def test_a_source_is_opened_as_its_declaration_says() -> None:
+    catalogue = load_catalogue()
+    assert isinstance(open_source(catalogue.sources["sample"], catalogue.recipes), SampleSource)
