@@ -115,31 +115,26 @@ def _register_files(connection: duckdb.DuckDBPyConnection, rows: Sequence[Datase
 def _reach_of_files(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) -> None:
     """The temp table `reached`: per file and series, the first day that changed, from where silver must be read, and the last day reached.
 
-    Days are found by counting the series' own rows, so that sparse series get as much as dense ones and no more.
+    Days are found by counting the series' own rows, so that sparse series get as much as dense ones and no more: the farthest of the
+    so many nearest days, which DuckDB keeps in a heap, without sorting the series.
     """
-    day, series = identifier(recipe.date_column or ""), identifier(fact.series)
+    day, series = f"s.{identifier(recipe.date_column or '')}", identifier(fact.series)
     if recipe.per_ticker:
         wanted, mine = "SELECT DISTINCT ticker AS series FROM gold_files", "f.ticker = w.series"
     else:
         wanted, mine = f"SELECT {series} AS series FROM {recipe.silver_table} UNION SELECT series FROM ({fact.present})", "true"
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE reached AS WITH wanted AS MATERIALIZED ({wanted}),
-        days AS MATERIALIZED (SELECT s.{series} AS series, s.{day} AS day, row_number() OVER (PARTITION BY s.{series} ORDER BY s.{day}) AS n
-            FROM {recipe.silver_table} s SEMI JOIN wanted w ON s.{series} = w.series),
-        counted AS (SELECT series, max(n) AS days FROM days GROUP BY series),
-        placed AS (SELECT f.number, w.series, f.from_date, f.to_date, coalesce(b.n, 0) AS before, coalesce(l.n, 0) AS last
-            FROM gold_files f JOIN wanted w ON {mine}
-            ASOF LEFT JOIN days b ON b.series = w.series AND f.from_date > b.day
-            ASOF LEFT JOIN days l ON l.series = w.series AND f.to_date >= l.day)
-        SELECT p.number, p.series, p.from_date, coalesce(b.day, p.from_date) AS read_from, greatest(l.day, p.to_date) AS build_to
-        FROM placed p LEFT JOIN counted c ON c.series = p.series
-        LEFT JOIN days b ON b.series = p.series AND p.before > 0 AND b.n = greatest(p.before - {fact.reach}, 1)
-        LEFT JOIN days l ON l.series = p.series AND l.n = least(p.last + {fact.reach}, c.days)"""
+        f"""CREATE OR REPLACE TEMP TABLE reached AS WITH wanted AS MATERIALIZED ({wanted})
+        SELECT f.number, w.series, f.from_date,
+            coalesce(list_min(max({day}, {fact.reach + 1}) FILTER ({day} < f.from_date)), f.from_date) AS read_from,
+            coalesce(list_max(min({day}, {fact.reach}) FILTER ({day} > f.to_date)), f.to_date) AS build_to
+        FROM gold_files f JOIN wanted w ON {mine} LEFT JOIN {recipe.silver_table} s ON s.{series} = w.series
+        GROUP BY f.number, w.series, f.from_date, f.to_date"""
     )
 
 
 def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) -> None:
-    """The temp table `built`: every gold row in reach as it must be.
+    """The temp view `built`: every gold row in reach as it must be.
 
     Its `act` is C, U, N, L for a row whose figures stay and come from another file now, or D for one that silver no longer has.
     """
@@ -157,20 +152,26 @@ def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) ->
             ON s.{series} = t.series AND s.{day} BETWEEN t.low AND t.high)
         SELECT q.* FROM ({fact.query}) q WHERE {in_reach.format("q")}"""
     )
+    low, high = connection.execute("SELECT min(from_date), max(build_to) FROM reached").fetchone() or (None, None)
+    bounds = "true" if low is None or high is None else f"date BETWEEN DATE '{low.isoformat()}' AND DATE '{high.isoformat()}'"
+    present = f"SELECT {{}} FROM ({fact.present}) g WHERE {bounds} AND {in_reach.format('g')}"
+    if connection.execute(f"{present.format('1')} LIMIT 1").fetchone() is None:
+        # Nothing to compare with, as always when days are added at the end: the rows need not be copied once more.
+        connection.execute("CREATE OR REPLACE TEMP VIEW built AS SELECT *, 'C' AS act FROM computed")
+        return
     same = " AND ".join(f"g.{k} = c.{k}" for k in fact.key)
     differs = f"({', '.join(f'c.{v}' for v in fact.values)}) IS DISTINCT FROM ({', '.join(f'g.{v}' for v in fact.values)})"
     moved = f"({', '.join(f'c.{v}' for v in _LINEAGE)}) IS DISTINCT FROM ({', '.join(f'g.{v}' for v in _LINEAGE)})"
-    low, high = connection.execute("SELECT min(from_date), max(build_to) FROM reached").fetchone() or (None, None)
-    bounds = "true" if low is None or high is None else f"date BETWEEN DATE '{low.isoformat()}' AND DATE '{high.isoformat()}'"
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE built AS SELECT c.*,
+        f"""CREATE OR REPLACE TEMP TABLE compared AS SELECT c.*,
             CASE WHEN g.built_at IS NULL THEN 'C' WHEN {differs} THEN 'U' WHEN {moved} THEN 'L' ELSE 'N' END AS act
         FROM computed c LEFT JOIN (SELECT * FROM {fact.table} WHERE {bounds}) g ON {same}"""
     )
+    gone = present.format(f"{', '.join(f'g.{k}' for k in fact.key)}, g.series, 'D'")
     connection.execute(
-        f"""INSERT INTO built ({", ".join(fact.key)}, series, act) SELECT {", ".join(f"g.{k}" for k in fact.key)}, g.series, 'D'
-        FROM ({fact.present}) g WHERE {bounds} AND {in_reach.format("g")} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"""
+        f"""INSERT INTO compared ({", ".join(fact.key)}, series, act) {gone} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"""
     )
+    connection.execute("CREATE OR REPLACE TEMP VIEW built AS SELECT * FROM compared")
 
 
 def _attribute(connection: duckdb.DuckDBPyConnection) -> dict[int, tuple[int, int]]:
@@ -202,6 +203,7 @@ def _write(connection: duckdb.DuckDBPyConnection, fact: Fact) -> dict[str, int]:
         connection.execute(
             f"INSERT INTO {fact.table} ({columns}, built_at) SELECT {columns}, ?::TIMESTAMPTZ FROM built WHERE act = 'C'", now
         )
-    for name in ("reached", "computed", "built"):
-        connection.execute(f"DROP TABLE {name}")
+    connection.execute("DROP VIEW built")
+    for name in ("reached", "computed", "compared"):
+        connection.execute(f"DROP TABLE IF EXISTS {name}")
     return acts

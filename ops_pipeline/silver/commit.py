@@ -14,7 +14,7 @@ retries and concurrent runs:
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -256,38 +256,45 @@ class _Commit:
             else "false"
         )
         lineage = "bronze_file_id, run_id, known_at"
-        self.connection.execute(
-            f"""CREATE OR REPLACE TEMP TABLE acts AS
-            SELECT s.*, f.bronze_file_id, f.run_id, f.known_at,
-                CASE WHEN t.ingested_at IS NULL THEN 'C' WHEN {differs} THEN 'U' ELSE 'N' END AS _act
-            FROM staged_rows s JOIN staged_files f USING (_file_no) LEFT JOIN {self._target_part(good)} t ON {same}"""
-        )
-        self.connection.unregister("staged_rows")
-        changed = 0
-        for number, act, count in self.connection.execute(
-            "SELECT _file_no, _act, count(*) FROM acts GROUP BY _file_no, _act"
+        act = f"CASE WHEN t.ingested_at IS NULL THEN 'C' WHEN {differs} THEN 'U' ELSE 'N' END"
+        staged = "FROM staged_rows s JOIN staged_files f USING (_file_no)"
+        compared = f"{staged} LEFT JOIN {self._target_part(good)} t ON {same}"
+        total: Counter[str] = Counter()
+        for number, kind, count in self.connection.execute(
+            f"SELECT _file_no, {act} AS act, count(*) {compared} GROUP BY _file_no, act"
         ).fetchall():
-            setattr(counts[number], {"C": "created", "U": "updated", "N": "unchanged"}[act], count)
-            changed += count if act == "U" else 0
-        now = [self.now]
-        self.connection.execute(
-            f"INSERT INTO {self.target} ({own}, {lineage}, ingested_at)"
-            f" SELECT {own}, {lineage}, ?::TIMESTAMPTZ FROM acts WHERE _act = 'C'",
-            now,
-        )
-        if changed:
+            setattr(counts[number], {"C": "created", "U": "updated", "N": "unchanged"}[kind], count)
+            total[kind] += count
+        if not total["U"] and not total["N"]:
+            # All new, as always when days are added at the end: the rows are not copied once more before they are written.
+            acts = f"(SELECT s.*, f.bronze_file_id, f.run_id, f.known_at, 'C' AS _act {staged})"
+        else:
+            acts = "acts"
+            self.connection.execute(
+                f"""CREATE OR REPLACE TEMP TABLE acts AS
+                SELECT s.*, f.bronze_file_id, f.run_id, f.known_at, {act} AS _act {compared} WHERE {act} <> 'N'"""
+            )
+        if total["C"]:
+            self.connection.execute(
+                f"INSERT INTO {self.target} ({own}, {lineage}, ingested_at)"
+                f" SELECT {own}, {lineage}, ?::TIMESTAMPTZ FROM {acts} WHERE _act = 'C'",
+                [self.now],
+            )
+        if total["U"]:
             written = [*self.values, "bronze_file_id", "run_id", "known_at"]
             self.connection.execute(
-                f"""MERGE INTO {self.target} t USING (SELECT * FROM acts WHERE _act = 'U') s ON {same}
+                f"""MERGE INTO {self.target} t USING (SELECT * FROM {acts} WHERE _act = 'U') s ON {same}
                 WHEN MATCHED THEN UPDATE SET {", ".join(f"{c} = s.{c}" for c in written)}, ingested_at = ?::TIMESTAMPTZ""",
-                now,
+                [self.now],
             )
-        self.connection.execute(
-            f"""INSERT INTO {self.history} ({own}, {lineage}, merged_at, recipe_hash, operation)
-            SELECT {own}, {lineage}, ?::TIMESTAMPTZ, ?, _act FROM acts WHERE _act <> 'N'""",
-            [self.now, self.recipe.recipe_hash],
-        )
-        self.connection.execute("DROP TABLE acts")
+        if total["C"] or total["U"]:
+            self.connection.execute(
+                f"""INSERT INTO {self.history} ({own}, {lineage}, merged_at, recipe_hash, operation)
+                SELECT {own}, {lineage}, ?::TIMESTAMPTZ, ?, _act FROM {acts}""",
+                [self.now, self.recipe.recipe_hash],
+            )
+        self.connection.execute("DROP TABLE IF EXISTS acts")
+        self.connection.unregister("staged_rows")
 
     def _target_part(self, good: pa.Table) -> str:
         """The target's rows that can match: bounds on the date let DuckDB skip most of a long table."""
