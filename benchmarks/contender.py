@@ -18,6 +18,8 @@ import time
 from datetime import date
 from pathlib import Path
 
+from ops_pipeline.cli.light import start_light
+
 STARTED = time.perf_counter()
 KEY = "BENCH_API_KEY"
 TABLE = "silver.vendor_eod_prices"
@@ -99,6 +101,7 @@ def main() -> None:
     parser.add_argument("--dir", type=Path, required=True)
     given = parser.parse_args()
     os.environ.setdefault(KEY, "k")
+    start_light()  # as the command line does
     make_home(given.dir, given.url, given.first, given.tickers.read_text(encoding="utf-8").split())
     _, failed = run(given.dir, given.to)
     seconds = round(time.perf_counter() - STARTED, 3)

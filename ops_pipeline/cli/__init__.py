@@ -11,6 +11,7 @@ from __future__ import annotations
 import io
 import sys
 
+from ops_pipeline.cli.light import start_light
 from ops_pipeline.errors import UserError
 
 USER_MUST_ACT = 2
@@ -27,6 +28,7 @@ def main() -> None:
         # A ticker that the terminal's encoding lacks must not end a run that did its work.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+    start_light()
     try:
         from ops_pipeline.cli.app import app
 

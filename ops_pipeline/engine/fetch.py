@@ -17,6 +17,7 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.context import steps
 from ops_pipeline.errors import DamagedFileError, UserError
 from ops_pipeline.ops.ingestion import DatasetInjestion
+from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.sources import SourceError
 
 if TYPE_CHECKING:
@@ -36,11 +37,26 @@ MAX_PARTS = 10_000
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """A request with the ledger row that says it was asked."""
+    """A request of a run.
+
+    Attributes:
+        recipe: its dataset's.
+        request: what is sent.
+        run_id: the run that sends it.
+    """
 
     recipe: Recipe
     request: Request
-    row: DatasetInjestion
+    run_id: str
+
+    @property
+    def partition(self) -> PartitionKey:
+        """The partition that the request is about."""
+        return PartitionKey(self.request.ticker, self.recipe.dataset_key)
+
+    def open(self, part: int = 1) -> DatasetInjestion:
+        """The ledger row of a part, as it is before the answer; made when it is needed, since thousands of requests wait at once."""
+        return DatasetInjestion.open(self.request, self.run_id, part=part)
 
 
 async def fetch_all(
@@ -112,6 +128,7 @@ class _Fetched:
 
     def __init__(self, context: Context, asked: Asked) -> None:
         self.context, self.asked = context, asked
+        self.first = asked.open()
         self.rows: list[DatasetInjestion] = []
         self.complete = False
 
@@ -143,8 +160,8 @@ class _Fetched:
         return self.rows
 
     async def _ask(self, source: Source) -> None:
-        self.asked.row.bronze_started()
-        steps.debug("asking %s", self.asked.row.file_id)
+        self.first.bronze_started()
+        steps.debug("asking %s", self.first.file_id)
         answers = source.fetch(self.asked.request)
         try:
             async for answer in answers:
@@ -164,8 +181,7 @@ class _Fetched:
         raise SourceError("the answer ended before its last part; it is asked again with the next run", kind="transient")
 
     def _row(self, part: int) -> DatasetInjestion:
-        row = self.asked.row
-        return row if part == 1 else DatasetInjestion.open(self.asked.request, row.run_id, part=part)
+        return self.first if part == 1 else self.asked.open(part)
 
     async def _store(self, row: DatasetInjestion, body: bytes, status_code: int | None, *, answer: Answer | None = None) -> None:
         """Stores a body and tells the row; an error's body when there is no answer. A cancelled task does it all the same."""
@@ -210,7 +226,7 @@ class _Fetched:
     async def _fail_unknown(self, error: BaseException) -> None:
         """The text of an exception that is not ours may hold a secret: the ledger gets its name only."""
         name = type(error).__name__
-        log.warning("%s: the source raised %s", self.asked.row.partition, name, exc_info=error)
+        log.warning("%s: the source raised %s", self.asked.partition, name, exc_info=error)
         await self._fail(SourceError(f"the source failed with {name}; the log has the details", kind="permanent"))
 
     async def _fail(self, error: SourceError) -> None:

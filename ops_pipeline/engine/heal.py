@@ -45,7 +45,7 @@ def heal(context: Context, run_id: str, promoter: Promoter) -> int:
         log.info("settling %d requests of runs that died", len(rows))
         for batch in _batches(_settle(context, rows), context.settings.batch_files):
             steps.debug("settling %d rows", len(batch))
-            promoter.record(batch)
+            promoter.record(promoter.read(batch))
     for run in dead:
         context.store.discard_temporary(run)
     context.leases.forget(dead - {run_id})

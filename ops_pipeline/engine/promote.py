@@ -1,13 +1,14 @@
-"""Recording what was fetched, and promoting it.
+"""Reading what was fetched, recording it, and promoting it.
 
-Belongs here: one batch of stored answers through reading, recording, silver and gold, with as few transactions as possible. Does not
-belong here: SQL of the layers (`silver`, `gold`), sending (`fetch`), the order of a run (`run`).
+Belongs here: one batch of stored answers through reading (outside the lock) and then the ledger, silver and gold (one opening
+of the database, a transaction each). Does not belong here: SQL of the layers (`silver`, `gold`), sending (`fetch`), threads
+(`pipeline`).
 """
 
 from __future__ import annotations
 
 import logging
-from collections import defaultdict
+import time
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -15,17 +16,19 @@ import duckdb
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.plan import retryable
+from ops_pipeline.engine.read import Read, by_dataset, by_partition, tell
 from ops_pipeline.errors import BronzeError
 from ops_pipeline.gold.build import commit_gold
-from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
+from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.silver.commit import commit_promotion, files_to_stage
-from ops_pipeline.silver.staging import FileProfile, Staged, stage
+from ops_pipeline.silver.commit import Promotion, commit_promotion, files_to_stage
+from ops_pipeline.silver.staging import Staged, joined, stage, staging_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.universe import PartitionKey
 
@@ -39,31 +42,81 @@ _VALUE_ERRORS = (duckdb.OutOfRangeException, duckdb.ConversionException)
 
 
 class Promoter:
-    """Takes batches of fetched rows to the ledger, to silver and to gold, on behalf of one run."""
+    """Takes batches of fetched rows to the ledger, to silver and to gold, on behalf of one run.
+
+    `read` may go on in one thread while `take` goes on in another; neither may be called by two threads at once.
+
+    Attributes:
+        held_seconds: for how long the last batch kept the database.
+    """
 
     def __init__(self, context: Context, run_id: str, layers: frozenset[str]) -> None:
         """Promotes as far as the layers say."""
         self.context, self.run_id, self.layers = context, run_id, layers
-        self.latest: dict[PartitionKey, DatasetInjestion] = {}
+        self.latest: dict[PartitionKey, tuple[str | None, str]] = {}
+        self.held_seconds = 0.0
+        self._reading: duckdb.DuckDBPyConnection | None = None
+        self._reading_again: duckdb.DuckDBPyConnection | None = None
 
     def expect(self, partitions: Iterable[PartitionKey]) -> None:
-        """Reads the partitions' latest files, so that an answer that repeats one need not be read again."""
+        """Notes which answer each partition last got, so that one that repeats it need not be read again."""
+        hashes = {key: recipe.recipe_hash for key, recipe in self.context.catalogue.recipes.items()}
         with self.context.warehouse.reading() as connection:
-            self.latest.update(OpsRepo(connection).latest_files(partitions))
+            self.latest.update(OpsRepo(connection).latest_payloads(partitions, hashes))
 
-    def take(
-        self, rows: Sequence[DatasetInjestion], waiting: Iterable[PartitionKey] = ()
-    ) -> dict[PartitionKey, list[DatasetInjestion]]:
+    # --- reading: outside the lock --------------------------------------------------------------------------------------------
+
+    def read(self, rows: Sequence[DatasetInjestion]) -> Read:
+        """Types the stored answers and tells each row what its file holds."""
+        received = [row for row in rows if row.bronze_filename and row.bronze_error is None]
+        repeated = [row for row in received if self.latest.get(row.partition) == row.payload_identity and row.request_complete]
+        skip = {row.key for row in repeated}
+        found = Read(list(rows), self._typed([row for row in received if row.key not in skip]), repeated)
+        steps.debug("read %d answers", len(received) - len(repeated))
+        return found
+
+    def _typed(self, rows: Sequence[DatasetInjestion]) -> dict[str, list[Staged]]:
+        if self._reading is None:
+            self._reading = staging_connection()
+        staged: dict[str, list[Staged]] = {}
+        for key, mine in by_dataset(rows).items():
+            batch = self._stage(self.context.catalogue.recipes[key], mine, self._reading)
+            staged[key] = [batch]
+            for row, profile in zip(mine, batch.profiles, strict=True):
+                tell(row, profile)
+        return staged
+
+    def _stage(self, recipe: Recipe, rows: Sequence[DatasetInjestion], connection: duckdb.DuckDBPyConnection) -> Staged:
+        paths = {row.key: self.context.store.path(row.bronze_filename or "") for row in rows}
+        staged = stage(recipe, rows, paths, connection=connection)
+        root = self.context.settings.bronze_path
+        if any(profile.unreadable for profile in staged.profiles) and not root.is_dir():
+            # An unmounted disk is not the answers' fault: as failed, they would all be asked again.
+            raise BronzeError(f"The bronze folder {root} is not there, or no folder: put it back in its place and run again.")
+        return staged
+
+    # --- the database ---------------------------------------------------------------------------------------------------------
+
+    def record(self, read: Read) -> None:
+        """Records a batch, and promotes nothing."""
+        self._commit(read, promote=False)
+
+    def take(self, read: Read, waiting: Iterable[PartitionKey] = ()) -> dict[PartitionKey, list[DatasetInjestion]]:
         """Records a batch and promotes it, together with what waits in the `waiting` partitions.
 
         Returns:
             the files of each partition as they now are in the ledger.
         """
-        staged = self.record(rows)
-        partitions = dict.fromkeys([*(r.partition for r in rows), *waiting])
-        moved: dict[tuple[str, str], DatasetInjestion] = {row.key: row for row in rows}
-        for promoted in (self._silver(partitions, staged), self._gold(partitions)):
-            moved.update({row.key: row for row in promoted})
+        left = list(waiting)
+        partitions = dict.fromkeys([*(r.partition for r in read.rows), *left])
+        moved: dict[tuple[str, str], DatasetInjestion] = {row.key: row for row in read.rows}
+        if read.rows:
+            written, behind = self._commit(read)
+            moved.update({row.key: row for row in written})
+            left += behind
+        if left:
+            for promote in (self._silver, self._gold):
+                moved.update({row.key: row for row in promote(left)})
         elsewhere = [row.key for row in moved.values() if self._left(row)]
         if elsewhere:  # another run was faster, and has promoted them with its own
             with self.context.warehouse.reading() as connection:
@@ -78,35 +131,40 @@ class Promoter:
         silver = "silver" in self.layers and row.bronze_can_promote and row.silver_errors is None
         return silver or ("gold" in self.layers and row.silver_can_promote)
 
-    # --- bronze ---------------------------------------------------------------------------------------------------------------
-
-    def record(self, rows: Sequence[DatasetInjestion]) -> dict[str, Staged]:
-        """Reads the stored answers, fills the rows' bronze figures and records them in one transaction.
+    def _commit(self, read: Read, *, promote: bool = True) -> tuple[list[DatasetInjestion], list[PartitionKey]]:
+        """The batch's transactions, one a layer, in one opening of the database: opening costs more than most of them.
 
         Returns:
-            dataset key -> typed rows of the answers that were read, for silver.
+            ledger rows as promoted, and partitions in which something waits for silver that this batch has not read.
         """
-        received = [row for row in rows if row.bronze_filename and row.bronze_error is None]
-        repeated = [row for row in received if self._repeats(row, self.latest.get(row.partition))]
-        skip = {row.key for row in repeated}
-        staged = self._read([row for row in received if row.key not in skip])
-        steps.debug("read %d answers", len(received) - len(repeated))
-        while rows:
-            with self.context.warehouse.transaction() as connection:
-                repo = OpsRepo(connection)
-                # Another run may have recorded a file since planning: only the ledger under the lock tells what the latest is now.
-                doubted = self._unchanged(repeated, repo) if repeated else []
+        while True:
+            with self.context.warehouse.connection():
+                started = time.monotonic()
+                doubted = self._record(read)
                 if not doubted:
-                    repo.upsert(rows, Stage.BRONZE)
-                    steps.debug("recording %d files", len(rows))
-                    break
-            # Read after all, without the lock; silver stages a dataset again whose files are not all in one piece.
+                    promoted = self._promote(read) if promote else ([], [])
+                    self.held_seconds = time.monotonic() - started
+            if not doubted:
+                steps.debug("committed %d files", len(read.rows))
+                return promoted
+            # Read after all, without the lock.
             known = {row.key for row in doubted}
-            repeated = [row for row in repeated if row.key not in known]
-            for key, more in self._read(doubted).items():
-                staged.setdefault(key, more)
-        steps.debug("recorded %d files", len(rows))
-        return staged
+            read.repeated = [row for row in read.repeated if row.key not in known]
+            for key, more in self._typed(doubted).items():
+                read.staged.setdefault(key, []).extend(more)
+
+    def _record(self, read: Read) -> list[DatasetInjestion]:
+        """Writes the batch's bronze columns; writes nothing, and returns the rows, where some `repeated` ones turn out not to be."""
+        with self.context.warehouse.transaction() as connection:
+            repo = OpsRepo(connection)
+            # Another run may have recorded a file since planning: only the ledger under the lock tells what the latest is now.
+            doubted = self._unchanged(read.repeated, repo) if read.repeated else []
+            if doubted:
+                return doubted
+            repo.upsert(read.rows, Stage.BRONZE)
+            steps.debug("recording %d files", len(read.rows))
+        steps.debug("recorded %d files", len(read.rows))
+        return []
 
     def _unchanged(self, repeated: Sequence[DatasetInjestion], repo: OpsRepo) -> list[DatasetInjestion]:
         """Marks rows whose answer repeats the partition's latest file; returns those of which it is not true."""
@@ -119,65 +177,58 @@ class Promoter:
                 doubted.append(row)
         return doubted
 
-    def _repeats(self, row: DatasetInjestion, before: DatasetInjestion | None) -> bool:
+    def _repeats(self, row: DatasetInjestion, before: DatasetInjestion) -> bool:
         """Whether the answer is the partition's latest file once more: same bytes, same request, same recipe, fully promoted.
 
         A part of a request that never got its last part does not count: it moved no watermark, and as `unchanged` it never would.
         """
-        if before is None or before.payload_identity != row.payload_identity:
+        if before.payload_identity != row.payload_identity:
             return False
         if not before.fully_promoted or not before.request_complete or not row.request_complete:
             return False
         return before.silver_recipe_hash == self.context.catalogue.recipes[row.dataset_key].recipe_hash
 
-    def _read(self, rows: Sequence[DatasetInjestion]) -> dict[str, Staged]:
-        """Types the answers and tells each row what its file holds."""
-        staged: dict[str, Staged] = {}
-        for key, mine in _by_dataset(rows).items():
-            staged[key] = self._stage(self.context.catalogue.recipes[key], mine)
-            for row, profile in zip(mine, staged[key].profiles, strict=True):
-                _tell(row, profile)
-        return staged
-
-    def _stage(self, recipe: Recipe, rows: Sequence[DatasetInjestion]) -> Staged:
-        staged = stage(
-            recipe,
-            rows,
-            {row.key: self.context.store.path(row.bronze_filename or "") for row in rows},
-        )
-        root = self.context.settings.bronze_path
-        if any(profile.unreadable for profile in staged.profiles) and not root.is_dir():
-            # An unmounted disk is not the answers' fault: as failed, they would all be asked again.
-            raise BronzeError(f"The bronze folder {root} is not there, or no folder: put it back in its place and run again.")
-        return staged
+    def _promote(self, read: Read) -> tuple[list[DatasetInjestion], list[PartitionKey]]:
+        """Promotes what was read, inside the caller's opening."""
+        written: list[DatasetInjestion] = []
+        behind: list[PartitionKey] = []
+        partitions = {row.partition for row in read.rows}
+        if "silver" in self.layers:
+            for batches in read.staged.values():
+                written += self._merge(joined(batches)).rows
+            with self.context.warehouse.reading() as connection:
+                waiting = OpsRepo(connection).promotable(Stage.SILVER, partitions)
+            behind = list({row.partition for row in retryable(self.context, waiting, Stage.SILVER)})
+        return written + self._gold(partitions - set(behind), together=True), behind
 
     # --- silver ---------------------------------------------------------------------------------------------------------------
 
-    def _silver(self, partitions: Iterable[PartitionKey], staged: dict[str, Staged]) -> list[DatasetInjestion]:
-        """Promotes everything of these partitions that waits for silver."""
+    def _merge(self, ready: Staged) -> Promotion:
+        with self.context.warehouse.transaction() as connection:
+            promotion = commit_promotion(connection, ready, self.run_id)
+            steps.debug("merging %d files", len(promotion.rows))
+        steps.debug("merged %d files", len(promotion.rows))
+        return promotion
+
+    def _silver(self, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
+        """Promotes everything of these partitions that waits for silver: read again, in batches, with what a late file must re-merge."""
         if "silver" not in self.layers:
             return []
+        if self._reading_again is None:
+            self._reading_again = staging_connection()
         written: list[DatasetInjestion] = []
         left = list(partitions)
         for _ in range(_ROUNDS):
             with self.context.warehouse.reading() as connection:
                 repo = OpsRepo(connection)
-                files = files_to_stage(
-                    repo,
-                    retryable(self.context, repo.promotable(Stage.SILVER, left), Stage.SILVER),
-                )
+                waiting = retryable(self.context, repo.promotable(Stage.SILVER, left), Stage.SILVER)
+                files = files_to_stage(repo, waiting)
             left = []
-            for key, mine in _by_dataset(files).items():
-                recipe = self.context.catalogue.recipes[key]
+            for key, mine in by_dataset(files).items():
                 for batch in self._batches(mine):
-                    ready = staged.get(key)
-                    if ready is None or {f.key for f in ready.files} != {f.key for f in batch}:
-                        ready = self._stage(recipe, batch)
+                    ready = self._stage(self.context.catalogue.recipes[key], batch, self._reading_again)
                     steps.debug("staged %d files", len(batch))
-                    with self.context.warehouse.transaction() as connection:
-                        promotion = commit_promotion(connection, ready, self.run_id)
-                        steps.debug("merging %d files", len(promotion.rows))
-                    steps.debug("merged %d files", len(promotion.rows))
+                    promotion = self._merge(ready)
                     written += promotion.rows
                     left += promotion.incomplete
             if not left:
@@ -191,7 +242,7 @@ class Promoter:
     def _batches(self, files: Sequence[DatasetInjestion]) -> Iterable[list[DatasetInjestion]]:
         """Whole partitions, together about as many files as the setting says."""
         batch: list[DatasetInjestion] = []
-        for mine in _by_partition(files).values():
+        for mine in by_partition(files).values():
             if batch and len(batch) + len(mine) > self.context.settings.batch_files:
                 yield batch
                 batch = []
@@ -201,18 +252,18 @@ class Promoter:
 
     # --- gold -----------------------------------------------------------------------------------------------------------------
 
-    def _gold(self, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
-        """Builds gold from everything of these partitions that waits for it."""
+    def _gold(self, partitions: Iterable[PartitionKey], *, together: bool = False) -> list[DatasetInjestion]:
+        """Builds gold from everything of these partitions that waits for it, in batches or all `together`."""
         if "gold" not in self.layers:
             return []
         with self.context.warehouse.reading() as connection:
             files = OpsRepo(connection).promotable(Stage.GOLD, partitions)
         written: list[DatasetInjestion] = []
-        for key, mine in _by_dataset(files).items():
+        for key, mine in by_dataset(files).items():
             recipe = self.context.catalogue.recipes.get(key)
             if recipe is None or recipe.gold is None:
                 continue
-            for batch in self._batches(mine):
+            for batch in [mine] if together else self._batches(mine):
                 written += self._build(recipe, batch)
         return written
 
@@ -223,7 +274,7 @@ class Promoter:
                 written = commit_gold(connection, recipe, files, self.run_id)
                 steps.debug("building gold from %d files", len(files))
         except _VALUE_ERRORS as e:
-            groups = _by_partition(files)
+            groups = by_partition(files)
             if len(groups) > 1:
                 return [row for mine in groups.values() for row in self._build(recipe, mine)]
             return self._fail_gold(recipe, files, str(e).partition("\n")[0])
@@ -239,24 +290,3 @@ class Promoter:
                 row.gold_failed(f"{recipe.gold_table} cannot be built from these values: {error}")
             repo.upsert(rows, Stage.GOLD)
         return rows
-
-
-def _by_partition(rows: Iterable[DatasetInjestion]) -> dict[PartitionKey, list[DatasetInjestion]]:
-    grouped: dict[PartitionKey, list[DatasetInjestion]] = defaultdict(list)
-    for row in rows:
-        grouped[row.partition].append(row)
-    return grouped
-
-
-def _by_dataset(rows: Iterable[DatasetInjestion]) -> dict[str, list[DatasetInjestion]]:
-    grouped: dict[str, list[DatasetInjestion]] = defaultdict(list)
-    for row in rows:
-        grouped[row.dataset_key].append(row)
-    return grouped
-
-
-def _tell(row: DatasetInjestion, profile: FileProfile) -> None:
-    if profile.unreadable:
-        row.bronze_failed(profile.unreadable)
-    else:
-        row.bronze_finished(profile.rows, profile.from_date, profile.to_date)

@@ -14,13 +14,13 @@ import pyarrow as pa
 from ops_pipeline.clock import utc_now
 from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arrow
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
-from ops_pipeline.ops.sql import ISLANDS_SQL, LEDGER
+from ops_pipeline.ops.sql import FULLY_PROMOTED_SQL, ISLANDS_SQL, LEDGER
 from ops_pipeline.ops.watermark import Span
 from ops_pipeline.recipes.models import NO_DISCRIMINATOR
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from datetime import datetime
 
     import duckdb
@@ -119,6 +119,35 @@ class OpsRepo:
             )
         return {row.partition: row for row in rows}
 
+    def latest_payloads(
+        self, partitions: Iterable[PartitionKey], recipe_hashes: Mapping[str, str]
+    ) -> dict[PartitionKey, tuple[str, str]]:
+        """(payload hash, file id) of each partition's latest answered file, where it was fully promoted by the dataset's present recipe.
+
+        The same rule as `latest_files`, without the other columns: a run asks it for all its keys at once.
+
+        Args:
+            partitions: the partitions.
+            recipe_hashes: dataset key -> hash of the recipe in force.
+        """
+        found: dict[PartitionKey, tuple[str, str]] = {}
+        with self._partitions(partitions):
+            rows = self._dicts(
+                f"""SELECT f.source, f.dataset, f.discriminator, f.ticker, f.bronze_payload_hash, f.file_id, {FULLY_PROMOTED_SQL}
+                        AND f.request_complete AS whole, last_value(f.silver_recipe_hash IGNORE NULLS) OVER in_order AS recipe_hash
+                FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+                WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty')
+                    AND f.bronze_injest_end_time IS NOT NULL
+                WINDOW in_order AS (PARTITION BY f.source, f.dataset, f.discriminator, f.ticker
+                    ORDER BY f.bronze_injest_end_time, f.run_id, f.file_id)
+                QUALIFY lead(true) OVER in_order IS NULL"""
+            )
+        for row in rows:
+            partition = _partition(row)
+            if row["whole"] and row["recipe_hash"] == recipe_hashes.get(partition.dataset):
+                found[partition] = (row["bronze_payload_hash"], row["file_id"])
+        return found
+
     def last_answers(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, datetime]:
         """When each partition last got an answer that was no error."""
         return {k: row.bronze_injest_end_time for k, row in self.latest_files(partitions).items() if row.bronze_injest_end_time}
@@ -170,9 +199,12 @@ class OpsRepo:
         )
         return {row["request_id"] for row in rows}
 
-    def asked(self) -> list[DatasetInjestion]:
-        """Rows of requests that got no answer yet: of runs that go on, or that died."""
-        return self._rows(f"SELECT * FROM {LEDGER} WHERE bronze_outcome = 'asked' ORDER BY run_id, file_id")
+    def asked(self, run_id: str | None = None) -> list[DatasetInjestion]:
+        """Rows of requests that got no answer yet, of one run or of all: of runs that go on, or that died."""
+        return self._rows(
+            f"SELECT * FROM {LEDGER} WHERE bronze_outcome = 'asked' AND run_id = coalesce(?, run_id) ORDER BY run_id, file_id",
+            [run_id],
+        )
 
     def known_filenames(self, filenames: Iterable[str]) -> set[str]:
         """Those of the bronze file names that some row names."""

@@ -10,9 +10,10 @@ behind a comma for a complete one. Both would be data lost in silence. The pass 
 from __future__ import annotations
 
 import codecs
-import zlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from isal import isal_zlib
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +119,7 @@ def body_of(answer: StoredAnswer) -> bytes:
 
 
 def _chunks(answer: StoredAnswer) -> Iterator[bytes]:
-    inflate = zlib.decompressobj(_GZIP)
+    inflate = isal_zlib.decompressobj(_GZIP)
     size = 0
     try:
         with answer.path.open("rb") as file:
@@ -129,7 +130,7 @@ def _chunks(answer: StoredAnswer) -> Iterator[bytes]:
                     yield chunk
     except OSError as e:
         raise UnreadableError(f"the stored file cannot be read: {e.strerror or e}") from e
-    except zlib.error as e:
+    except isal_zlib.error as e:  # type: ignore[misc]  # the package's stub calls its exception class an instance
         raise UnreadableError(f"the stored file is damaged: {e}") from e
     if not inflate.eof or inflate.unused_data:
         raise UnreadableError(f"the stored file is damaged: it {'goes on behind its end' if inflate.eof else 'ends too early'}")

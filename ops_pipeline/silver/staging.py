@@ -10,13 +10,16 @@ Every body is looked at from outside first: see `bodies` for what DuckDB would s
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
+from itertools import accumulate
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from ops_pipeline.silver.bodies import Look, StoredAnswer, UnreadableError, look_at
 from ops_pipeline.silver.readers import READERS, file_named_in
@@ -93,10 +96,19 @@ class Staged:
     rejects: pa.Table = field(default_factory=REJECTS_SCHEMA.empty_table)
 
 
+def staging_connection() -> duckdb.DuckDBPyConnection:
+    """An in-memory database to read answers with; making one takes longer than reading a few files, so keep it for many batches."""
+    connection = duckdb.connect()
+    connection.execute("SET TimeZone = 'UTC'")
+    return connection
+
+
 def stage(
     recipe: Recipe,
     files: Sequence[DatasetInjestion],
     path_of: dict[tuple[str, str], Path],
+    *,
+    connection: duckdb.DuckDBPyConnection | None = None,
 ) -> Staged:
     """Reads and types the files.
 
@@ -104,16 +116,47 @@ def stage(
         recipe: the dataset's recipe.
         files: ledger rows of stored answers of that dataset, at most one batch.
         path_of: where each file's body is, by the row's primary key.
+        connection: from `staging_connection`, for one caller at a time; None: one for this batch alone.
 
     Returns:
         typed rows, refused records and one profile a file; an answer that cannot be read has a profile that says why, and no rows.
     """
-    connection = duckdb.connect()
-    try:
-        connection.execute("SET TimeZone = 'UTC'")
+    if connection is not None:
         return _Staging(connection, recipe, files, path_of).run()
-    finally:
-        connection.close()
+    with contextlib.closing(staging_connection()) as own:
+        return _Staging(own, recipe, files, path_of).run()
+
+
+def joined(batches: Sequence[Staged]) -> Staged:
+    """Batches of one dataset and recipe as one, in the order given; whole partitions each, or parts that belong together.
+
+    Raises:
+        ValueError: no batch is given.
+    """
+    if not batches:
+        raise ValueError("nothing to join")
+    if len(batches) == 1:
+        return batches[0]
+    firsts = accumulate((len(b.files) for b in batches), initial=0)
+    good, rejects = [], []
+    for batch, first in zip(batches, firsts, strict=False):
+        good.append(_renumbered(batch.good, "_file_no", first))
+        rejects.append(_renumbered(batch.rejects, "file_no", first))
+    return Staged(
+        batches[0].recipe,
+        [file for b in batches for file in b.files],
+        [profile for b in batches for profile in b.profiles],
+        pa.concat_tables(good),
+        pa.concat_tables(rejects),
+    )
+
+
+def _renumbered(table: pa.Table, column: str, first: int) -> pa.Table:
+    if not first:
+        return table
+    number = table.schema.field(column)
+    moved = pc.add(table[column], pa.scalar(first, number.type))
+    return table.set_column(table.schema.get_field_index(column), number, moved)
 
 
 class _Staging:
@@ -136,10 +179,12 @@ class _Staging:
 
     def run(self) -> Staged:
         self.connection.register("files_arrow", self._files_table())
-        self.connection.execute("CREATE TEMP TABLE files AS SELECT * FROM files_arrow")
+        self.connection.execute("CREATE OR REPLACE TEMP TABLE files AS SELECT * FROM files_arrow")
         empty = typed_sql(self.recipe, self._no_records(), positioned=True)
-        self.connection.execute(f"CREATE TEMP TABLE typed AS SELECT * EXCLUDE (_position, _raw_text, _reason) FROM ({empty})")
-        self.connection.execute(f"CREATE TEMP TABLE positioned AS SELECT * FROM ({empty})")
+        self.connection.execute(
+            f"CREATE OR REPLACE TEMP TABLE typed AS SELECT * EXCLUDE (_position, _raw_text, _reason) FROM ({empty})"
+        )
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE positioned AS SELECT * FROM ({empty})")
         self._read_fast(self._examined())
         self._read_again(self._wanting_positions())
         return self._result()

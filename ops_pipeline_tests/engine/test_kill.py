@@ -49,16 +49,23 @@ BOUNDARIES = (
     "read %d answers",
     "recording %d files",
     "recorded %d files",
-    "staged %d files",
     "merging %d files",
     "merged %d files",
     "building gold from %d files",
     "built gold from %d files",
+    "committed %d files",
     "folding the log",
     "finished",
 )
 LATER = {"stored %s": [8], "recorded %d files": [2], "merged %d files": [2], "built gold from %d files": [2]}
-HEALING = ("settling %d rows", "read %d answers", "recording %d files", "recorded %d files", "healed %d requests")
+HEALING = (
+    "settling %d rows",
+    "read %d answers",
+    "recording %d files",
+    "recorded %d files",
+    "committed %d files",
+    "healed %d requests",
+)
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,157 @@
+"""What waits between the stages of a run, and how much of it is taken at once.
+
+Belongs here: the two bounded queues of `pipeline`, on its event loop. Does not belong here: what is done with what is taken.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections import deque
+from typing import TYPE_CHECKING
+
+from ops_pipeline.engine.read import Read
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ops_pipeline.ops.ingestion import DatasetInjestion
+
+# Answers that wait to be read: small objects, their bodies are on disk.
+INBOX = 2_000
+# A portion is read when it is full, or its first answer this old: while it is read, the next ones are fetched.
+READ_SECONDS = 0.25
+READ_FILES = 100
+READ_BYTES = 16 * 1024 * 1024
+# A batch is committed when it is full, or its first portion this old.
+BATCH_SECONDS = 2.0
+# A commit keeps the database for about so long, since others wait meanwhile.
+HOLD_SECONDS = 0.7
+# Until a commit has been timed, a file is taken to be as much work as this many rows (`Read.weight`).
+FIRST_WEIGHT = 350
+# Below this a smaller batch is hardly faster: what a transaction costs whatever it holds is the larger part.
+LEAST_WEIGHT = 50_000
+# What is read and waits to be committed is in memory: at most so many rows, or one portion.
+WAITING_WEIGHT = 1_000_000
+
+
+class Inbox:
+    """Answers that are stored and not read yet, request by request.
+
+    Attributes:
+        room: set while more may be fetched.
+    """
+
+    def __init__(self, files: int) -> None:
+        """A portion has about so many files, and not more than are worth reading at once."""
+        self.room = asyncio.Event()
+        self._files = min(files, READ_FILES)
+        self._waiting: deque[list[DatasetInjestion]] = deque()
+        self._bytes = 0
+        self._any, self._full = asyncio.Event(), asyncio.Event()
+        self._closed = False
+        self._tell()
+
+    def put(self, rows: list[DatasetInjestion]) -> None:
+        """Takes in the rows of one request, one a part."""
+        if rows:
+            self._waiting.append(rows)
+            self._bytes += _bytes(rows)
+            self._tell()
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self._closed = True
+        self._tell()
+
+    async def take(self) -> list[DatasetInjestion]:
+        """The next portion, whole requests; waits for it, and is empty when nothing comes any more."""
+        await self._any.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._full.wait(), READ_SECONDS)
+        portion: list[DatasetInjestion] = []
+        size = 0
+        while self._waiting and len(portion) < self._files and size < READ_BYTES:
+            rows = self._waiting.popleft()
+            size += _bytes(rows)
+            portion += rows
+        self._bytes -= size
+        self._tell()
+        return portion
+
+    def _tell(self) -> None:
+        full = len(self._waiting) >= self._files or self._bytes >= READ_BYTES
+        _set(self._any, self._closed or bool(self._waiting))
+        _set(self._full, self._closed or full)
+        _set(self.room, self._closed or len(self._waiting) < INBOX)
+
+
+class Reads:
+    """Portions that are read and not committed yet, joined to batches that keep the database for about `HOLD_SECONDS`."""
+
+    def __init__(self, files: int) -> None:
+        """The first batch has about so many files; later ones as many as the time of the earlier ones allows."""
+        self.abandoned = False
+        self._files, self._capacity = files, float(files * FIRST_WEIGHT)
+        self._waiting: deque[Read] = deque()
+        self._weight = self._count = 0
+        self._any, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
+        self._closed = False
+        self._tell()
+
+    async def put(self, read: Read) -> None:
+        """Takes a portion in, and waits while too much is waiting."""
+        self._waiting.append(read)
+        self._weight += read.weight
+        self._count += len(read.rows)
+        self._tell()
+        await self._room.wait()
+
+    def close(self) -> None:
+        """Nothing comes any more."""
+        self._closed = True
+        self._tell()
+
+    def abandon(self) -> None:
+        """Nothing is taken any more."""
+        self.abandoned = True
+        self._tell()
+
+    async def take(self) -> Read | None:
+        """The next batch; waits for it, and is None when nothing comes any more."""
+        await self._any.wait()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._full.wait(), BATCH_SECONDS)
+        if not self._waiting:
+            return None
+        batch = Read()
+        # What stands in the batch is counted, not added up again: a portion's weight is the sum over its tables.
+        weight = 0
+        while self._waiting and (not weight or weight + self._waiting[0].weight <= self._capacity):
+            read = self._waiting.popleft()
+            weight += read.weight
+            self._count -= len(read.rows)
+            batch.add(read)
+        self._weight -= weight
+        self._tell()
+        return batch
+
+    def committed(self, weight: int, seconds: float) -> None:
+        """Learns from the last batch how much the next one may be: at most twice and at least half as much as before."""
+        fitting = weight * HOLD_SECONDS / max(seconds, 1e-3)
+        self._capacity = min(max(fitting, self._capacity / 2, LEAST_WEIGHT), self._capacity * 2)
+
+    def _tell(self) -> None:
+        over = self._closed or self.abandoned
+        _set(self._any, over or bool(self._waiting))
+        _set(self._full, over or self._count >= self._files or self._weight >= self._capacity)
+        _set(self._room, self.abandoned or self._weight < WAITING_WEIGHT)
+
+
+def _bytes(rows: list[DatasetInjestion]) -> int:
+    return sum(row.bronze_bytes or 0 for row in rows)
+
+
+def _set(event: asyncio.Event, on: bool) -> None:
+    change: Callable[[], None] = event.set if on else event.clear
+    change()
