@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from ops_pipeline.ops.ingestion import DatasetInjestion
-from ops_pipeline.ops.sql import DATASET_KEY_SQL, ISLANDS_SQL, LEDGER, STATUS_SQL
+from ops_pipeline.ops.spans import islands_of
+from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, STATUS_SQL
+from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
     from datetime import date, datetime
@@ -212,24 +214,20 @@ def coverage(
     A hole is a span of days between two covered ones that no complete good request covers (`watermark.islands`).
     """
     where, parameters = _file_conditions(wanted or RunFilter())
-    return _dicts(
+    rows = _dicts(
         connection,
-        f"""WITH partitions AS (
-            SELECT source, dataset, discriminator, ticker, count(*) AS files,
-                min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date,
-                max(bronze_injest_end_time) AS last_answer, count(*) FILTER ({STATUS_SQL} = 'failed') AS failed_files,
-                count(*) FILTER ({STATUS_SQL} = 'pending') AS pending_files
-            FROM {LEDGER} WHERE promotion_kind = 'first' AND {where}
-            GROUP BY source, dataset, discriminator, ticker ORDER BY source, dataset, discriminator, ticker LIMIT ? OFFSET ?
-        ),
-        wanted AS (SELECT source, dataset, discriminator, ticker FROM partitions),
-        covered AS (SELECT source, dataset, discriminator, ticker, count(*) - 1 AS holes FROM ({ISLANDS_SQL}) GROUP BY ALL)
-        SELECT {DATASET_KEY_SQL} AS dataset, ticker, files, from_date, to_date, coalesce(holes, 0) AS holes, last_answer,
-            failed_files, pending_files
-        FROM partitions LEFT JOIN covered USING (source, dataset, discriminator, ticker)
-        ORDER BY source, partitions.dataset, discriminator, ticker""",
+        f"""SELECT {DATASET_KEY_SQL} AS dataset, ticker, count(*) AS files,
+            min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date, 0 AS holes,
+            max(bronze_injest_end_time) AS last_answer, count(*) FILTER ({STATUS_SQL} = 'failed') AS failed_files,
+            count(*) FILTER ({STATUS_SQL} = 'pending') AS pending_files
+        FROM {LEDGER} f WHERE promotion_kind = 'first' AND {where}
+        GROUP BY source, f.dataset, discriminator, ticker ORDER BY source, f.dataset, discriminator, ticker LIMIT ? OFFSET ?""",
         [*parameters, _limit(limit), max(0, offset)],
     )
+    covered = islands_of(connection, (PartitionKey(row["ticker"], row["dataset"]) for row in rows))
+    for row in rows:
+        row["holes"] = max(0, len(covered.get(PartitionKey(row["ticker"], row["dataset"]), ())) - 1)
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,6 @@ opening the database (`warehouse`), rules about rows (`ingestion`, `watermark`),
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -14,28 +13,24 @@ import pyarrow as pa
 from ops_pipeline.clock import utc_now
 from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arrow
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
-from ops_pipeline.ops.sql import ISLANDS_SQL, LEDGER
-from ops_pipeline.ops.watermark import Span
+from ops_pipeline.ops.spans import islands_of
+from ops_pipeline.ops.sql import LEDGER, SAME_PARTITION
+from ops_pipeline.ops.wanted import partition_table, registered, split_dataset_key
 from ops_pipeline.recipes.models import NO_DISCRIMINATOR
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     import duckdb
 
+    from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
 
 _INSERT = f"INSERT ({', '.join(COLUMNS)}) VALUES ({', '.join(f's.{c}' for c in COLUMNS)})"
 _SAME_ROW = " AND ".join(f"t.{c} = s.{c}" for c in PRIMARY_KEY)
-_SAME_PARTITION = "f.ticker = w.ticker AND f.dataset = w.dataset AND f.source = w.source AND f.discriminator = w.discriminator"
-
-
-def split_dataset_key(key: str) -> tuple[str, str, str]:
-    """(source, dataset, discriminator) of a dataset key; names hold no dots."""
-    source, dataset, *rest = key.split(".", 2)
-    return source, dataset, rest[0] if rest else NO_DISCRIMINATOR
 
 
 def _update(columns: Iterable[str]) -> str:
@@ -69,7 +64,7 @@ class OpsRepo:
     def _merge(self, rows: Sequence[DatasetInjestion], matched: str) -> None:
         if not rows:
             return
-        with self._registered("ledger_rows", to_arrow(rows)):
+        with registered(self.connection, "ledger_rows", to_arrow(rows)):
             self.connection.execute(
                 f"MERGE INTO {LEDGER} t USING ledger_rows s ON {_SAME_ROW} {matched} WHEN NOT MATCHED THEN {_INSERT}"
             )
@@ -90,27 +85,23 @@ class OpsRepo:
         table = pa.table(
             {"run_id": pa.array([k[0] for k in listed], pa.string()), "file_id": pa.array([k[1] for k in listed], pa.string())}
         )
-        with self._registered("wanted_rows", table):
+        with registered(self.connection, "wanted_rows", table):
             rows = self._rows(f"SELECT t.* FROM {LEDGER} t SEMI JOIN wanted_rows s ON {_SAME_ROW}")
         return {row.key: row for row in rows}
 
     def islands(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, list[Span]]:
         """The covered days of each partition, joined and in order; a partition that covers none is left out."""
-        found: dict[PartitionKey, list[Span]] = {}
-        with self._partitions(partitions):
-            for row in self._dicts(ISLANDS_SQL):
-                found.setdefault(_partition(row), []).append(Span(row["from_date"], row["to_date"], row["data_from"]))
-        return {k: sorted(v) for k, v in found.items()}
+        return islands_of(self.connection, partitions)
 
     def latest_files(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, DatasetInjestion]:
         """Each partition's latest answered file (by the order in which files apply), whatever the answer was.
 
         An unchanged file has the recipe hash of the file that it repeats: by that recipe its bytes stand in silver.
         """
-        with self._partitions(partitions):
+        with self._wanted(partitions):
             rows = self._rows(
                 f"""SELECT f.* REPLACE (last_value(f.silver_recipe_hash IGNORE NULLS) OVER in_order AS silver_recipe_hash)
-                FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+                FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION}
                 WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty')
                     AND f.bronze_injest_end_time IS NOT NULL
                 WINDOW in_order AS (PARTITION BY f.source, f.dataset, f.discriminator, f.ticker
@@ -126,9 +117,9 @@ class OpsRepo:
     def promotable(self, stage: Stage, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
         """Files of the partitions that are ready for silver or for gold, in the order in which they apply."""
         flag = {Stage.SILVER: "bronze_can_promote", Stage.GOLD: "silver_can_promote"}[stage]
-        with self._partitions(partitions):
+        with self._wanted(partitions):
             return self._rows(
-                f"""SELECT f.* FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+                f"""SELECT f.* FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION}
                 WHERE f.{flag} ORDER BY f.bronze_injest_end_time, coalesce(f.origin_run_id, f.run_id), f.file_id"""
             )
 
@@ -146,11 +137,11 @@ class OpsRepo:
 
     def latest_promoted(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, tuple[datetime, str, str]]:
         """The order of each partition's last file that is already promoted or unchanged."""
-        with self._partitions(partitions):
+        with self._wanted(partitions):
             rows = self._dicts(
                 f"""SELECT f.source, f.dataset, f.discriminator, f.ticker,
                     max({{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}}) AS latest
-                FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+                FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION}
                 WHERE f.promotion_kind = 'first' AND f.silver_errors IS NULL
                     AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
                 GROUP BY f.source, f.dataset, f.discriminator, f.ticker"""
@@ -176,7 +167,7 @@ class OpsRepo:
 
     def known_filenames(self, filenames: Iterable[str]) -> set[str]:
         """Those of the bronze file names that some row names."""
-        with self._registered("wanted_names", pa.table({"name": pa.array(list(filenames), pa.string())})):
+        with registered(self.connection, "wanted_names", pa.table({"name": pa.array(list(filenames), pa.string())})):
             found = self._dicts(
                 f"SELECT DISTINCT bronze_filename FROM {LEDGER} t SEMI JOIN wanted_names s ON t.bronze_filename = s.name"
             )
@@ -201,20 +192,8 @@ class OpsRepo:
 
     # --- plumbing -------------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _registered(self, name: str, table: pa.Table) -> Iterator[None]:
-        self.connection.register(name, table)
-        try:
-            yield
-        finally:
-            self.connection.unregister(name)
-
-    @contextmanager
-    def _partitions(self, partitions: Iterable[PartitionKey]) -> Iterator[None]:
-        split = [(p.ticker, *split_dataset_key(p.dataset)) for p in partitions]
-        names = ("ticker", "source", "dataset", "discriminator")
-        with self._registered("wanted", pa.table({n: pa.array([s[i] for s in split], pa.string()) for i, n in enumerate(names)})):
-            yield
+    def _wanted(self, partitions: Iterable[PartitionKey]) -> AbstractContextManager[None]:
+        return registered(self.connection, "wanted", partition_table(list(partitions)))
 
     def _dicts(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.connection.execute(sql, list(parameters)).to_arrow_table().to_pylist()
