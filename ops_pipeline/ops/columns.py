@@ -15,7 +15,7 @@ import pyarrow as pa
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
 COLUMNS: tuple[str, ...] = tuple(DatasetInjestion.model_fields)
 PRIMARY_KEY = ("run_id", "file_id")
@@ -64,8 +64,5 @@ def sql_types() -> dict[str, str]:
 
 def to_arrow(rows: Iterable[DatasetInjestion]) -> pa.Table:
     """The rows as an Arrow table with every column of the ledger."""
-    listed: Sequence[DatasetInjestion] = list(rows)
-    schema = arrow_schema()
-    return pa.table(
-        {name: pa.array([getattr(r, name) for r in listed], type=schema.field(name).type) for name in COLUMNS}, schema=schema
-    )
+    listed = [vars(row) for row in rows]
+    return pa.table([pa.array([row[f.name] for row in listed], type=f.type) for f in arrow_schema()], schema=arrow_schema())

@@ -15,9 +15,7 @@ from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arr
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.sql import LEDGER, SAME_PARTITION
-from ops_pipeline.ops.wanted import partition_table, registered, split_dataset_key
-from ops_pipeline.recipes.models import NO_DISCRIMINATOR
-from ops_pipeline.recipes.universe import PartitionKey
+from ops_pipeline.ops.wanted import partition_table, registered, split_dataset_key, whole_rows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -28,8 +26,10 @@ if TYPE_CHECKING:
 
     from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.recipes.universe import PartitionKey
 
 _INSERT = f"INSERT ({', '.join(COLUMNS)}) VALUES ({', '.join(f's.{c}' for c in COLUMNS)})"
+_ORDER = "{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}"
 _SAME_ROW = " AND ".join(f"t.{c} = s.{c}" for c in PRIMARY_KEY)
 
 
@@ -86,8 +86,8 @@ class OpsRepo:
             {"run_id": pa.array([k[0] for k in listed], pa.string()), "file_id": pa.array([k[1] for k in listed], pa.string())}
         )
         with registered(self.connection, "wanted_rows", table):
-            rows = self._rows(f"SELECT t.* FROM {LEDGER} t SEMI JOIN wanted_rows s ON {_SAME_ROW}")
-        return {row.key: row for row in rows}
+            found = self.connection.execute(f"SELECT t.rowid FROM {LEDGER} t SEMI JOIN wanted_rows s ON {_SAME_ROW}").fetchall()
+        return {row.key: row for row in self._whole([number for (number,) in found])}
 
     def islands(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, list[Span]]:
         """The covered days of each partition, joined and in order; a partition that covers none is left out."""
@@ -99,15 +99,16 @@ class OpsRepo:
         An unchanged file has the recipe hash of the file that it repeats: by that recipe its bytes stand in silver.
         """
         with self._wanted(partitions):
-            rows = self._rows(
-                f"""SELECT f.* REPLACE (last_value(f.silver_recipe_hash IGNORE NULLS) OVER in_order AS silver_recipe_hash)
-                FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION}
+            found = self.connection.execute(
+                f"""SELECT arg_max(f.rowid, {_ORDER}), arg_max(f.silver_recipe_hash, {_ORDER})
+                FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
                 WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty')
                     AND f.bronze_injest_end_time IS NOT NULL
-                WINDOW in_order AS (PARTITION BY f.source, f.dataset, f.discriminator, f.ticker
-                    ORDER BY f.bronze_injest_end_time, f.run_id, f.file_id)
-                QUALIFY lead(true) OVER in_order IS NULL"""
-            )
+                GROUP BY w.number"""
+            ).fetchall()
+        rows = self._whole([number for number, _ in found])
+        for row, (_, recipe_hash) in zip(rows, found, strict=True):
+            row.silver_recipe_hash = recipe_hash
         return {row.partition: row for row in rows}
 
     def last_answers(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, datetime]:
@@ -118,10 +119,11 @@ class OpsRepo:
         """Files of the partitions that are ready for silver or for gold, in the order in which they apply."""
         flag = {Stage.SILVER: "bronze_can_promote", Stage.GOLD: "silver_can_promote"}[stage]
         with self._wanted(partitions):
-            return self._rows(
-                f"""SELECT f.* FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION}
+            found = self.connection.execute(
+                f"""SELECT f.rowid FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION}
                 WHERE f.{flag} ORDER BY f.bronze_injest_end_time, coalesce(f.origin_run_id, f.run_id), f.file_id"""
-            )
+            ).fetchall()
+        return self._whole([number for (number,) in found])
 
     def promoted_after(self, partition: PartitionKey, order: tuple[datetime, str, str]) -> list[DatasetInjestion]:
         """First-promotion rows of a partition that apply after `order` and are promoted, or unchanged: what a late file must re-merge."""
@@ -137,16 +139,16 @@ class OpsRepo:
 
     def latest_promoted(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, tuple[datetime, str, str]]:
         """The order of each partition's last file that is already promoted or unchanged."""
-        with self._wanted(partitions):
-            rows = self._dicts(
-                f"""SELECT f.source, f.dataset, f.discriminator, f.ticker,
-                    max({{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}}) AS latest
-                FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION}
+        wanted = list(dict.fromkeys(partitions))
+        with self._wanted(wanted):
+            found = self.connection.execute(
+                f"""SELECT w.number, unnest(max({_ORDER})) FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
                 WHERE f.promotion_kind = 'first' AND f.silver_errors IS NULL
                     AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
-                GROUP BY f.source, f.dataset, f.discriminator, f.ticker"""
-            )
-        return {_partition(row): tuple(row["latest"].values()) for row in rows}
+                GROUP BY w.number"""
+            ).to_arrow_table()
+        numbers, *order = (column.to_pylist() for column in found.columns)
+        return {wanted[number]: latest for number, latest in zip(numbers, zip(*order, strict=True), strict=True)}
 
     def completed_requests(self, run_ids: Iterable[str]) -> set[str]:
         """Requests that one of the runs completed: every part answered without error and not refused by silver."""
@@ -193,7 +195,10 @@ class OpsRepo:
     # --- plumbing -------------------------------------------------------------------------------------------------------------
 
     def _wanted(self, partitions: Iterable[PartitionKey]) -> AbstractContextManager[None]:
-        return registered(self.connection, "wanted", partition_table(list(partitions)))
+        return registered(self.connection, "wanted", partition_table(list(dict.fromkeys(partitions))))
+
+    def _whole(self, row_numbers: Sequence[int]) -> list[DatasetInjestion]:
+        return whole_rows(self.connection, row_numbers)
 
     def _dicts(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.connection.execute(sql, list(parameters)).to_arrow_table().to_pylist()
@@ -201,8 +206,3 @@ class OpsRepo:
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[DatasetInjestion]:
         return [DatasetInjestion.from_row(row) for row in self._dicts(sql, parameters)]
-
-
-def _partition(row: dict[str, Any]) -> PartitionKey:
-    tail = "" if row["discriminator"] == NO_DISCRIMINATOR else f".{row['discriminator']}"
-    return PartitionKey(row["ticker"], f"{row['source']}.{row['dataset']}{tail}")

@@ -9,6 +9,8 @@ one sort brings every partition's spans together in order, and no text is groupe
 
 from __future__ import annotations
 
+import gc
+from contextlib import contextmanager
 from datetime import date
 from typing import TYPE_CHECKING
 
@@ -20,7 +22,7 @@ from ops_pipeline.ops.wanted import partition_table, registered, split_dataset_k
 from ops_pipeline.ops.watermark import Span
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     import duckdb
 
@@ -46,15 +48,15 @@ def _span(begin: str, end: str, data_from: str) -> str:
 
 
 # A request is a row: no grouping. (The same rule as `watermark.good_spans`.)
-_OF_ROWS = f"""
+_GOOD_ROWS = f"""SELECT ticker, source, dataset, discriminator, requested_from_date, bronze_to_date, bronze_from_date FROM {LEDGER}
+    WHERE promotion_kind = 'first' AND bronze_outcome = 'stored' AND bronze_error IS NULL AND request_complete
+        AND bronze_from_date IS NOT NULL AND bronze_to_date >= requested_from_date"""
+SPANS_OF_ROWS = f"""
 SELECT {_span("f.requested_from_date", "f.bronze_to_date", "f.bronze_from_date")}
-FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
-WHERE f.promotion_kind = 'first' AND f.bronze_outcome = 'stored' AND f.bronze_error IS NULL AND f.request_complete
-    AND f.bronze_from_date IS NOT NULL AND f.bronze_to_date >= f.requested_from_date AND f.silver_errors IS {{refused}} {{healed}}"""
-SPANS_OF_ROWS = (
-    f"{_OF_ROWS.format(refused='NULL', healed='')} UNION ALL "
-    f"{_OF_ROWS.format(refused='NOT NULL', healed=f'AND (f.run_id, f.file_id) IN ({_HEALED})')} ORDER BY span_begin"
-)
+FROM (
+    {_GOOD_ROWS} AND silver_errors IS NULL
+    UNION ALL {_GOOD_ROWS} AND silver_errors IS NOT NULL AND (run_id, file_id) IN ({_HEALED})
+) f JOIN wanted w ON {SAME_PARTITION} ORDER BY span_begin"""
 
 # A request may be several rows, and one bad row spoils them all.
 SPANS_OF_REQUESTS = f"""
@@ -86,8 +88,21 @@ def islands_of(connection: duckdb.DuckDBPyConnection, partitions: Iterable[Parti
         if mine:
             with registered(connection, "wanted", partition_table(mine)):
                 spans = connection.execute(sql).to_arrow_table()
-            _join(spans, mine, found)
+            with _collector_paused():
+                _join(spans, mine, found)
     return found
+
+
+@contextmanager
+def _collector_paused() -> Iterator[None]:
+    """Hundreds of thousands of new tuples and lists, none of them garbage: collecting meanwhile took two thirds of the time."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
 
 
 def _join(spans: pa.Table, partitions: Sequence[PartitionKey], found: dict[PartitionKey, list[Span]]) -> None:
@@ -101,17 +116,29 @@ def _join(spans: pa.Table, partitions: Sequence[PartitionKey], found: dict[Parti
     last = pa.concat_arrays([pc.indices_nonzero(apart).cast(pa.int64()), pa.array([count - 1], pa.int64())])
     first = pa.concat_arrays([pa.array([0], pa.int64()), pc.add(last.slice(0, len(last) - 1), 1)])
     # The smallest of each island is the largest of what is left of the line, counted island after island.
-    island = pc.cumulative_sum(pa.concat_arrays([pa.array([0], pa.int64()), apart.cast(pa.int64())]))
-    earliest = pc.cumulative_max(pc.add(pc.shift_left(island, _BITS), pc.subtract(_DAY, data_from)))
-    day = date.fromordinal
+    place = pc.cumulative_sum(pa.concat_arrays([pa.array([0], pa.int64()), apart.cast(pa.int64())]))
+    earliest = pc.cumulative_max(pc.add(pc.shift_left(place, _BITS), pc.subtract(_DAY, data_from)))
+    begins, ends, days = begin.take(first), reached.take(last), earliest.take(last)
+    numbers = _integers(pc.shift_right(begins, _BITS))
+    from_days, to_days = _dates(pc.bit_wise_and(begins, _DAY)), _dates(pc.bit_wise_and(ends, _DAY))
+    data_days = _dates(pc.subtract(_DAY, pc.bit_wise_and(days, _DAY)))
+    islands = map(Span._make, zip(from_days, to_days, data_days, strict=True))
     previous = -1
-    for from_day, to_day, data_day in zip(
-        begin.take(first).to_pylist(), reached.take(last).to_pylist(), earliest.take(last).to_pylist(), strict=True
-    ):
-        span = Span(day(from_day & _DAY), day(to_day & _DAY), day(_DAY - (data_day & _DAY)))
-        number = from_day >> _BITS
+    for number, island in zip(numbers, islands, strict=True):
         if number == previous:
-            found[partitions[number]].append(span)
+            found[partitions[number]].append(island)
         else:
-            found[partitions[number]] = [span]
+            found[partitions[number]] = [island]
             previous = number
+
+
+def _integers(array: pa.Array) -> list[int]:
+    """The values of an array of 64-bit integers without nulls, several times as fast as `to_pylist`."""
+    values: list[int] = memoryview(array.buffers()[1]).cast("q")[array.offset : array.offset + len(array)].tolist()
+    return values
+
+
+def _dates(ordinals: pa.Array) -> list[date]:
+    numbers = _integers(ordinals)
+    known = {number: date.fromordinal(number) for number in set(numbers)}
+    return [known[number] for number in numbers]

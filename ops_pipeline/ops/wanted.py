@@ -1,6 +1,6 @@
-"""Tables of wanted keys, lent to queries.
+"""Tables of wanted keys, lent to queries, and the whole rows behind row numbers.
 
-Belongs here: turning keys of Python into a table that a query joins. Does not belong here: the queries (`repo`, `spans`).
+Belongs here: turning keys of Python into a table that a query joins. Does not belong here: which rows are wanted (`repo`, `queries`).
 """
 
 from __future__ import annotations
@@ -10,6 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from ops_pipeline.ops.columns import COLUMNS
+from ops_pipeline.ops.ingestion import DatasetInjestion
+from ops_pipeline.ops.sql import LEDGER
 from ops_pipeline.recipes.models import NO_DISCRIMINATOR
 
 if TYPE_CHECKING:
@@ -48,3 +51,23 @@ def partition_table(partitions: Sequence[PartitionKey]) -> pa.Table:
     for place, name in enumerate(("source", "dataset", "discriminator")):
         columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array([s[place] for s in split], pa.string()))
     return pa.table(columns)
+
+
+def whole_rows(connection: duckdb.DuckDBPyConnection, row_numbers: Sequence[int]) -> list[DatasetInjestion]:
+    """The rows with these `rowid`s, in their order; the numbers must come from the same transaction, or under the same lock.
+
+    Which rows are wanted is asked first, with the few columns that this takes: one query for both unpacks all 56 columns of every row that
+    it looks at (measured on a million rows, for 500 recent ones: 330 ms against 62).
+    """
+    if not row_numbers:
+        return []
+    with registered(connection, "wanted_numbers", pa.table({"number": pa.array(row_numbers, pa.int64())})):
+        found = connection.execute(
+            f"SELECT t.rowid, {', '.join(COLUMNS)} FROM {LEDGER} t SEMI JOIN wanted_numbers w ON t.rowid = w.number"
+        ).to_arrow_table()
+    numbers, *values = (column.to_pylist() for column in found.columns)
+    rows = {
+        number: DatasetInjestion.from_row(dict(zip(COLUMNS, row, strict=True)))
+        for number, row in zip(numbers, zip(*values, strict=True), strict=True)
+    }
+    return [rows[number] for number in row_numbers]
