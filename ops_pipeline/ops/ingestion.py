@@ -308,7 +308,7 @@ class DatasetInjestion(BaseModel):
         self = cls.__new__(cls)
         for name, value in (
             ("__dict__", dict(row)),
-            ("__pydantic_fields_set__", set(row)),
+            ("__pydantic_fields_set__", set(cls.model_fields)),
             ("__pydantic_extra__", None),
             ("__pydantic_private__", None),
         ):

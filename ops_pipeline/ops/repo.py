@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ops_pipeline.clock import utc_now
-from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arrow
+from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arrow, values
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.sql import LEDGER, SAME_PARTITION
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 _INSERT = f"INSERT ({', '.join(COLUMNS)}) VALUES ({', '.join(f's.{c}' for c in COLUMNS)})"
 _ORDER = "{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}"
+_ANSWERED = f"""FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
+    WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty') AND f.bronze_injest_end_time IS NOT NULL"""
 _SAME_ROW = " AND ".join(f"t.{c} = s.{c}" for c in PRIMARY_KEY)
 
 
@@ -101,9 +103,7 @@ class OpsRepo:
         with self._wanted(partitions):
             found = self.connection.execute(
                 f"""SELECT arg_max(f.rowid, {_ORDER}), arg_max(f.silver_recipe_hash, {_ORDER})
-                FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
-                WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty')
-                    AND f.bronze_injest_end_time IS NOT NULL
+                {_ANSWERED}
                 GROUP BY w.number"""
             ).fetchall()
         rows = self._whole([number for number, _ in found])
@@ -113,7 +113,12 @@ class OpsRepo:
 
     def last_answers(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, datetime]:
         """When each partition last got an answer that was no error."""
-        return {k: row.bronze_injest_end_time for k, row in self.latest_files(partitions).items() if row.bronze_injest_end_time}
+        wanted = list(dict.fromkeys(partitions))
+        with self._wanted(wanted):
+            found = self.connection.execute(
+                f"SELECT w.number, max(f.bronze_injest_end_time) {_ANSWERED} GROUP BY w.number"
+            ).to_arrow_table()
+        return {wanted[number]: latest for number, latest in zip(*(values(c) for c in found.columns), strict=True)}
 
     def promotable(self, stage: Stage, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
         """Files of the partitions that are ready for silver or for gold, in the order in which they apply."""
@@ -147,7 +152,7 @@ class OpsRepo:
                     AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
                 GROUP BY w.number"""
             ).to_arrow_table()
-        numbers, *order = (column.to_pylist() for column in found.columns)
+        numbers, *order = (values(column) for column in found.columns)
         return {wanted[number]: latest for number, latest in zip(numbers, zip(*order, strict=True), strict=True)}
 
     def completed_requests(self, run_ids: Iterable[str]) -> set[str]:
