@@ -8,13 +8,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from ops_pipeline.ops.ingestion import DatasetInjestion
-from ops_pipeline.ops.sql import DATASET_KEY_SQL, ISLANDS_SQL, LEDGER, STATUS_SQL
+import pyarrow as pa
+
+from ops_pipeline.ops.spans import islands_of
+from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, STATUS_SQL
+from ops_pipeline.ops.wanted import registered, whole_rows
+from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
     from datetime import date, datetime
 
     import duckdb
+
+    from ops_pipeline.ops.ingestion import DatasetInjestion
 
 MAX_LIMIT = 10_000
 
@@ -96,23 +102,30 @@ def _own_bronze(stage: str) -> str:
     return " AND promotion_kind = 'first'" if stage == "bronze" else ""
 
 
-# One row a stage of a file, under the run that did it.
-_MOVES = " UNION ALL ".join(
-    f"""SELECT {_RUN_OF[s]} AS the_run, '{s}' AS stage, {s}_injest_start_time AS stage_started, {s}_injest_end_time AS stage_ended, *
-    FROM {LEDGER}
-    WHERE {_RUN_OF[s]} IS NOT NULL{_own_bronze(s)}"""
-    for s in _STAGES
-)
+def _moves(columns: str, where: str, join: str = "") -> str:
+    """One row a stage of a file, under the run that did it (`the_run`); `{stage}` and `{run}` in the texts are the stage's."""
+    return " UNION ALL ".join(
+        f"SELECT {_RUN_OF[s]} AS the_run, {columns} FROM {LEDGER} {join} WHERE {_RUN_OF[s]} IS NOT NULL{_own_bronze(s)} AND {where}".format(
+            stage=s, run=_RUN_OF[s], failed=_FAILED_IN[s]
+        )
+        for s in _STAGES
+    )
+
 
 _OUTCOMES = ("asked", "stored", "unchanged", "empty", "failed", "deferred")
 _SILVER = ("created", "updated", "unchanged", "failed", "superseded", "out_of_window", "deleted")
 _GOLD = ("created", "updated", "failed")
 
+
+def _in_stage(moment: str) -> str:
+    return "CASE stage " + " ".join(f"WHEN '{s}' THEN {s}_injest_{moment}_time" for s in _STAGES) + " END"
+
+
 _FIGURES = ",\n".join(
     [
         "the_run AS run_id",
-        "min(stage_started) AS started",
-        "max(stage_ended) AS ended",
+        f"min({_in_stage('start')}) AS started",
+        f"max({_in_stage('end')}) AS ended",
         "count(DISTINCT coalesce(origin_run_id, run_id) || file_id) AS files",
         "count(DISTINCT source || '.' || dataset || '.' || discriminator) AS datasets",
         "count(DISTINCT ticker) FILTER (ticker <> '-') AS tickers",
@@ -138,10 +151,24 @@ def _summary(row: dict[str, Any]) -> RunSummary:
     )
 
 
+def _summaries(connection: duckdb.DuckDBPyConnection, runs: list[str], wanted: RunFilter) -> list[RunSummary]:
+    """The runs' figures, in their order. The rows are found by the run columns alone: no other run's row is read whole."""
+    where, parameters = _file_conditions(wanted)
+    moved = _moves("rowid AS number, '{stage}' AS stage", where, "SEMI JOIN wanted_runs ON wanted_runs.run = {run}")
+    with registered(connection, "wanted_runs", pa.table({"run": pa.array(runs, pa.string())})):
+        rows = _dicts(
+            connection,
+            f"""WITH moved AS MATERIALIZED ({moved})
+            SELECT {_FIGURES} FROM {LEDGER} f JOIN moved ON f.rowid = moved.number GROUP BY the_run""",
+            parameters * len(_STAGES),
+        )
+    found = {row["run_id"]: _summary(row) for row in rows}
+    return [found[run] for run in runs if run in found]
+
+
 def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary | None:
     """One run's figures; None when no file knows the run."""
-    rows = _dicts(connection, f"SELECT {_FIGURES} FROM ({_MOVES}) WHERE the_run = ? GROUP BY the_run", [run_id])
-    return _summary(rows[0]) if rows else None
+    return next(iter(_summaries(connection, [run_id], RunFilter())), None)
 
 
 def find_runs(connection: duckdb.DuckDBPyConnection, prefix: str, *, limit: int = 20) -> list[str]:
@@ -161,6 +188,7 @@ def list_runs(
     """A page of runs, newest first."""
     wanted = wanted or RunFilter()
     where, parameters = _file_conditions(wanted)
+    parameters *= len(_STAGES)
     having = ["true"]
     if wanted.since:
         having.append("started >= ?::DATE")
@@ -168,15 +196,16 @@ def list_runs(
     if wanted.until:
         having.append("started < ?::DATE + 1")
         parameters.append(wanted.until)
+    failed = ""
     if wanted.only_failures:
-        having.append("bronze_failed + silver_failed_files + gold_failed_files > 0")
-    rows = _dicts(
-        connection,
-        f"""SELECT * FROM (SELECT {_FIGURES} FROM ({_MOVES}) WHERE {where} GROUP BY the_run) WHERE {" AND ".join(having)}
-        ORDER BY started DESC NULLS LAST, run_id LIMIT ? OFFSET ?""",
+        failed = ", {failed} AS failed"
+        having.append("bool_or(failed)")
+    found = connection.execute(
+        f"""SELECT the_run, min(stage_started) AS started FROM ({_moves("{stage}_injest_start_time AS stage_started" + failed, where)})
+        GROUP BY the_run HAVING {" AND ".join(having)} ORDER BY started DESC NULLS LAST, the_run LIMIT ? OFFSET ?""",
         [*parameters, _limit(limit), max(0, offset)],
-    )
-    return [_summary(row) for row in rows]
+    ).to_arrow_table()
+    return _summaries(connection, found["the_run"].to_pylist(), wanted) if len(found) else []
 
 
 def run_files(
@@ -195,13 +224,12 @@ def run_files(
     if wanted.status:
         conditions.append(f"{STATUS_SQL} = ?")
         parameters.append(wanted.status)
-    rows = _dicts(
-        connection,
-        f"""SELECT * FROM {LEDGER} WHERE {" AND ".join(conditions)}
+    found = connection.execute(
+        f"""SELECT rowid FROM {LEDGER} WHERE {" AND ".join(conditions)}
         ORDER BY source, dataset, discriminator, ticker, bronze_injest_start_time, request_part, run_id, file_id LIMIT ? OFFSET ?""",
         [*parameters, _limit(limit), max(0, offset)],
-    )
-    return [DatasetInjestion.from_row(row) for row in rows]
+    ).fetchall()
+    return whole_rows(connection, [number for (number,) in found])
 
 
 def coverage(
@@ -212,24 +240,20 @@ def coverage(
     A hole is a span of days between two covered ones that no complete good request covers (`watermark.islands`).
     """
     where, parameters = _file_conditions(wanted or RunFilter())
-    return _dicts(
+    rows = _dicts(
         connection,
-        f"""WITH partitions AS (
-            SELECT source, dataset, discriminator, ticker, count(*) AS files,
-                min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date,
-                max(bronze_injest_end_time) AS last_answer, count(*) FILTER ({STATUS_SQL} = 'failed') AS failed_files,
-                count(*) FILTER ({STATUS_SQL} = 'pending') AS pending_files
-            FROM {LEDGER} WHERE promotion_kind = 'first' AND {where}
-            GROUP BY source, dataset, discriminator, ticker ORDER BY source, dataset, discriminator, ticker LIMIT ? OFFSET ?
-        ),
-        wanted AS (SELECT source, dataset, discriminator, ticker FROM partitions),
-        covered AS (SELECT source, dataset, discriminator, ticker, count(*) - 1 AS holes FROM ({ISLANDS_SQL}) GROUP BY ALL)
-        SELECT {DATASET_KEY_SQL} AS dataset, ticker, files, from_date, to_date, coalesce(holes, 0) AS holes, last_answer,
-            failed_files, pending_files
-        FROM partitions LEFT JOIN covered USING (source, dataset, discriminator, ticker)
-        ORDER BY source, partitions.dataset, discriminator, ticker""",
+        f"""SELECT {DATASET_KEY_SQL} AS dataset, ticker, count(*) AS files,
+            min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date, 0 AS holes,
+            max(bronze_injest_end_time) AS last_answer, count(*) FILTER ({STATUS_SQL} = 'failed') AS failed_files,
+            count(*) FILTER ({STATUS_SQL} = 'pending') AS pending_files
+        FROM {LEDGER} f WHERE promotion_kind = 'first' AND {where}
+        GROUP BY source, f.dataset, discriminator, ticker ORDER BY source, f.dataset, discriminator, ticker LIMIT ? OFFSET ?""",
         [*parameters, _limit(limit), max(0, offset)],
     )
+    covered = islands_of(connection, (PartitionKey(row["ticker"], row["dataset"]) for row in rows))
+    for row in rows:
+        row["holes"] = max(0, len(covered.get(PartitionKey(row["ticker"], row["dataset"]), ())) - 1)
+    return rows
 
 
 @dataclass(frozen=True, slots=True)

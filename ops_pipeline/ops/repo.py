@@ -6,36 +6,33 @@ opening the database (`warehouse`), rules about rows (`ingestion`, `watermark`),
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from ops_pipeline.clock import utc_now
-from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arrow
+from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arrow, values
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
-from ops_pipeline.ops.sql import FULLY_PROMOTED_SQL, ISLANDS_SQL, LEDGER
-from ops_pipeline.ops.watermark import Span
-from ops_pipeline.recipes.models import NO_DISCRIMINATOR
-from ops_pipeline.recipes.universe import PartitionKey
+from ops_pipeline.ops.spans import islands_of
+from ops_pipeline.ops.sql import FULLY_PROMOTED_SQL, LEDGER, SAME_PARTITION
+from ops_pipeline.ops.wanted import partition_table, registered, split_dataset_key, whole_rows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     import duckdb
 
+    from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.recipes.universe import PartitionKey
 
 _INSERT = f"INSERT ({', '.join(COLUMNS)}) VALUES ({', '.join(f's.{c}' for c in COLUMNS)})"
+_ORDER = "{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}"
+_ANSWERED = f"""FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
+    WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty') AND f.bronze_injest_end_time IS NOT NULL"""
 _SAME_ROW = " AND ".join(f"t.{c} = s.{c}" for c in PRIMARY_KEY)
-_SAME_PARTITION = "f.ticker = w.ticker AND f.dataset = w.dataset AND f.source = w.source AND f.discriminator = w.discriminator"
-
-
-def split_dataset_key(key: str) -> tuple[str, str, str]:
-    """(source, dataset, discriminator) of a dataset key; names hold no dots."""
-    source, dataset, *rest = key.split(".", 2)
-    return source, dataset, rest[0] if rest else NO_DISCRIMINATOR
 
 
 def _update(columns: Iterable[str]) -> str:
@@ -69,7 +66,7 @@ class OpsRepo:
     def _merge(self, rows: Sequence[DatasetInjestion], matched: str) -> None:
         if not rows:
             return
-        with self._registered("ledger_rows", to_arrow(rows)):
+        with registered(self.connection, "ledger_rows", to_arrow(rows)):
             self.connection.execute(
                 f"MERGE INTO {LEDGER} t USING ledger_rows s ON {_SAME_ROW} {matched} WHEN NOT MATCHED THEN {_INSERT}"
             )
@@ -90,33 +87,28 @@ class OpsRepo:
         table = pa.table(
             {"run_id": pa.array([k[0] for k in listed], pa.string()), "file_id": pa.array([k[1] for k in listed], pa.string())}
         )
-        with self._registered("wanted_rows", table):
-            rows = self._rows(f"SELECT t.* FROM {LEDGER} t SEMI JOIN wanted_rows s ON {_SAME_ROW}")
-        return {row.key: row for row in rows}
+        with registered(self.connection, "wanted_rows", table):
+            found = self.connection.execute(f"SELECT t.rowid FROM {LEDGER} t SEMI JOIN wanted_rows s ON {_SAME_ROW}").fetchall()
+        return {row.key: row for row in self._whole([number for (number,) in found])}
 
     def islands(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, list[Span]]:
         """The covered days of each partition, joined and in order; a partition that covers none is left out."""
-        found: dict[PartitionKey, list[Span]] = {}
-        with self._partitions(partitions):
-            for row in self._dicts(ISLANDS_SQL):
-                found.setdefault(_partition(row), []).append(Span(row["from_date"], row["to_date"], row["data_from"]))
-        return {k: sorted(v) for k, v in found.items()}
+        return islands_of(self.connection, partitions)
 
     def latest_files(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, DatasetInjestion]:
         """Each partition's latest answered file (by the order in which files apply), whatever the answer was.
 
         An unchanged file has the recipe hash of the file that it repeats: by that recipe its bytes stand in silver.
         """
-        with self._partitions(partitions):
-            rows = self._rows(
-                f"""SELECT f.* REPLACE (last_value(f.silver_recipe_hash IGNORE NULLS) OVER in_order AS silver_recipe_hash)
-                FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
-                WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty')
-                    AND f.bronze_injest_end_time IS NOT NULL
-                WINDOW in_order AS (PARTITION BY f.source, f.dataset, f.discriminator, f.ticker
-                    ORDER BY f.bronze_injest_end_time, f.run_id, f.file_id)
-                QUALIFY lead(true) OVER in_order IS NULL"""
-            )
+        with self._wanted(partitions):
+            found = self.connection.execute(
+                f"""SELECT arg_max(f.rowid, {_ORDER}), arg_max(f.silver_recipe_hash, {_ORDER})
+                {_ANSWERED}
+                GROUP BY w.number"""
+            ).fetchall()
+        rows = self._whole([number for number, _ in found])
+        for row, (_, recipe_hash) in zip(rows, found, strict=True):
+            row.silver_recipe_hash = recipe_hash
         return {row.partition: row for row in rows}
 
     def latest_payloads(
@@ -130,36 +122,36 @@ class OpsRepo:
             partitions: the partitions.
             recipe_hashes: dataset key -> hash of the recipe in force.
         """
-        found: dict[PartitionKey, tuple[str, str]] = {}
-        with self._partitions(partitions):
-            rows = self._dicts(
-                f"""SELECT f.source, f.dataset, f.discriminator, f.ticker, f.bronze_payload_hash, f.file_id, {FULLY_PROMOTED_SQL}
-                        AND f.request_complete AS whole, last_value(f.silver_recipe_hash IGNORE NULLS) OVER in_order AS recipe_hash
-                FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
-                WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty')
-                    AND f.bronze_injest_end_time IS NOT NULL
-                WINDOW in_order AS (PARTITION BY f.source, f.dataset, f.discriminator, f.ticker
-                    ORDER BY f.bronze_injest_end_time, f.run_id, f.file_id)
-                QUALIFY lead(true) OVER in_order IS NULL"""
-            )
-        for row in rows:
-            partition = _partition(row)
-            if row["whole"] and row["recipe_hash"] == recipe_hashes.get(partition.dataset):
-                found[partition] = (row["bronze_payload_hash"], row["file_id"])
-        return found
+        wanted = list(dict.fromkeys(partitions))
+        answer = f"[f.bronze_payload_hash, f.file_id, CASE WHEN {FULLY_PROMOTED_SQL} AND f.request_complete THEN 'whole' END]"
+        with self._wanted(wanted):
+            found = self.connection.execute(
+                f"SELECT w.number, arg_max({answer}, {_ORDER}), arg_max(f.silver_recipe_hash, {_ORDER}) {_ANSWERED} GROUP BY w.number"
+            ).fetchall()
+        return {
+            wanted[number]: (payload_hash, file_id)
+            for number, (payload_hash, file_id, whole), recipe_hash in found
+            if whole and recipe_hash == recipe_hashes.get(wanted[number].dataset)
+        }
 
     def last_answers(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, datetime]:
         """When each partition last got an answer that was no error."""
-        return {k: row.bronze_injest_end_time for k, row in self.latest_files(partitions).items() if row.bronze_injest_end_time}
+        wanted = list(dict.fromkeys(partitions))
+        with self._wanted(wanted):
+            found = self.connection.execute(
+                f"SELECT w.number, max(f.bronze_injest_end_time) {_ANSWERED} GROUP BY w.number"
+            ).to_arrow_table()
+        return {wanted[number]: latest for number, latest in zip(*(values(c) for c in found.columns), strict=True)}
 
     def promotable(self, stage: Stage, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
         """Files of the partitions that are ready for silver or for gold, in the order in which they apply."""
         flag = {Stage.SILVER: "bronze_can_promote", Stage.GOLD: "silver_can_promote"}[stage]
-        with self._partitions(partitions):
-            return self._rows(
-                f"""SELECT f.* FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+        with self._wanted(partitions):
+            found = self.connection.execute(
+                f"""SELECT f.rowid FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION}
                 WHERE f.{flag} ORDER BY f.bronze_injest_end_time, coalesce(f.origin_run_id, f.run_id), f.file_id"""
-            )
+            ).fetchall()
+        return self._whole([number for (number,) in found])
 
     def promoted_after(self, partition: PartitionKey, order: tuple[datetime, str, str]) -> list[DatasetInjestion]:
         """First-promotion rows of a partition that apply after `order` and are promoted, or unchanged: what a late file must re-merge."""
@@ -175,16 +167,16 @@ class OpsRepo:
 
     def latest_promoted(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, tuple[datetime, str, str]]:
         """The order of each partition's last file that is already promoted or unchanged."""
-        with self._partitions(partitions):
-            rows = self._dicts(
-                f"""SELECT f.source, f.dataset, f.discriminator, f.ticker,
-                    max({{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}}) AS latest
-                FROM {LEDGER} f SEMI JOIN wanted w ON {_SAME_PARTITION}
+        wanted = list(dict.fromkeys(partitions))
+        with self._wanted(wanted):
+            found = self.connection.execute(
+                f"""SELECT w.number, unnest(max({_ORDER})) FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
                 WHERE f.promotion_kind = 'first' AND f.silver_errors IS NULL
                     AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
-                GROUP BY f.source, f.dataset, f.discriminator, f.ticker"""
-            )
-        return {_partition(row): tuple(row["latest"].values()) for row in rows}
+                GROUP BY w.number"""
+            ).to_arrow_table()
+        numbers, *order = (values(column) for column in found.columns)
+        return {wanted[number]: latest for number, latest in zip(numbers, zip(*order, strict=True), strict=True)}
 
     def completed_requests(self, run_ids: Iterable[str]) -> set[str]:
         """Requests that one of the runs completed: every part answered without error and not refused by silver."""
@@ -201,14 +193,15 @@ class OpsRepo:
 
     def asked(self, run_id: str | None = None) -> list[DatasetInjestion]:
         """Rows of requests that got no answer yet, of one run or of all: of runs that go on, or that died."""
+        one = "true" if run_id is None else "run_id = ?"
         return self._rows(
-            f"SELECT * FROM {LEDGER} WHERE bronze_outcome = 'asked' AND run_id = coalesce(?, run_id) ORDER BY run_id, file_id",
-            [run_id],
+            f"SELECT * FROM {LEDGER} WHERE bronze_outcome = 'asked' AND {one} ORDER BY run_id, file_id",
+            [run_id] if run_id else [],
         )
 
     def known_filenames(self, filenames: Iterable[str]) -> set[str]:
         """Those of the bronze file names that some row names."""
-        with self._registered("wanted_names", pa.table({"name": pa.array(list(filenames), pa.string())})):
+        with registered(self.connection, "wanted_names", pa.table({"name": pa.array(list(filenames), pa.string())})):
             found = self._dicts(
                 f"SELECT DISTINCT bronze_filename FROM {LEDGER} t SEMI JOIN wanted_names s ON t.bronze_filename = s.name"
             )
@@ -233,20 +226,11 @@ class OpsRepo:
 
     # --- plumbing -------------------------------------------------------------------------------------------------------------
 
-    @contextmanager
-    def _registered(self, name: str, table: pa.Table) -> Iterator[None]:
-        self.connection.register(name, table)
-        try:
-            yield
-        finally:
-            self.connection.unregister(name)
+    def _wanted(self, partitions: Iterable[PartitionKey]) -> AbstractContextManager[None]:
+        return registered(self.connection, "wanted", partition_table(list(dict.fromkeys(partitions))))
 
-    @contextmanager
-    def _partitions(self, partitions: Iterable[PartitionKey]) -> Iterator[None]:
-        split = [(p.ticker, *split_dataset_key(p.dataset)) for p in partitions]
-        names = ("ticker", "source", "dataset", "discriminator")
-        with self._registered("wanted", pa.table({n: pa.array([s[i] for s in split], pa.string()) for i, n in enumerate(names)})):
-            yield
+    def _whole(self, row_numbers: Sequence[int]) -> list[DatasetInjestion]:
+        return whole_rows(self.connection, row_numbers)
 
     def _dicts(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = self.connection.execute(sql, list(parameters)).to_arrow_table().to_pylist()
@@ -254,8 +238,3 @@ class OpsRepo:
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[DatasetInjestion]:
         return [DatasetInjestion.from_row(row) for row in self._dicts(sql, parameters)]
-
-
-def _partition(row: dict[str, Any]) -> PartitionKey:
-    tail = "" if row["discriminator"] == NO_DISCRIMINATOR else f".{row['discriminator']}"
-    return PartitionKey(row["ticker"], f"{row['source']}.{row['dataset']}{tail}")

@@ -6,7 +6,8 @@ and deciding about a run's keys (`engine.plan`).
 The rules, in one place:
 
 * a request counts when all its parts are stored without error and without unhealed silver errors, and at least one part holds a good row;
-* it covers the days from its requested from-date to the last good row's date, never to the requested to-date and never to today;
+* it covers the days from its requested from-date to the last good row's date, never to the requested to-date and never to today; when that
+  date lies before the from-date, it covers nothing;
 * the watermark is the end of the contiguous cover that begins at the first date: nothing behind a hole counts;
 * the next from-date is the day after the watermark, less the lookback, never before the first date or the vendor's floor.
 """
@@ -16,7 +17,7 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 from zoneinfo import ZoneInfo
 
 from ops_pipeline.recipes.models import ONE_DAY
@@ -28,9 +29,8 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.models import Recipe
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class Span:
-    """Days that complete good requests cover.
+class Span(NamedTuple):
+    """Days that complete good requests cover. A tuple, since a plan makes one for each of 100,000 partitions.
 
     Attributes:
         from_date: first day asked for.
@@ -52,7 +52,7 @@ class Window:
 
 
 def good_spans(rows: Iterable[DatasetInjestion]) -> list[Span]:
-    """One span for every request of one partition that counts (the same rule as `sql.SPANS_SQL`)."""
+    """One span for every request of one partition that counts (the same rule as the SQL of `spans`)."""
     requests: dict[tuple[str, str], list[DatasetInjestion]] = defaultdict(list)
     healed: set[tuple[str, str]] = set()
     for row in rows:
@@ -65,7 +65,7 @@ def good_spans(rows: Iterable[DatasetInjestion]) -> list[Span]:
         asked = parts[0].requested_from_date
         firsts = [p.bronze_from_date for p in parts if p.bronze_outcome == "stored" and p.bronze_from_date]
         lasts = [p.bronze_to_date for p in parts if p.bronze_outcome == "stored" and p.bronze_to_date]
-        if asked and firsts and lasts and all(_good(p, healed) for p in parts):
+        if asked and firsts and lasts and max(lasts) >= asked and all(_good(p, healed) for p in parts):
             spans.append(Span(asked, max(lasts), min(firsts)))
     return spans
 

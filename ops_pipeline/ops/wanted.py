@@ -1,0 +1,73 @@
+"""Tables of wanted keys, lent to queries, and the whole rows behind row numbers.
+
+Belongs here: turning keys of Python into a table that a query joins. Does not belong here: which rows are wanted (`repo`, `queries`).
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from ops_pipeline.ops.columns import COLUMNS, values
+from ops_pipeline.ops.ingestion import DatasetInjestion
+from ops_pipeline.ops.sql import LEDGER
+from ops_pipeline.recipes.models import NO_DISCRIMINATOR
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import duckdb
+
+    from ops_pipeline.recipes.universe import PartitionKey
+
+
+def split_dataset_key(key: str) -> tuple[str, str, str]:
+    """(source, dataset, discriminator) of a dataset key; names hold no dots."""
+    source, dataset, *rest = key.split(".", 2)
+    return source, dataset, rest[0] if rest else NO_DISCRIMINATOR
+
+
+@contextmanager
+def registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table) -> Iterator[None]:
+    """Lends a table to queries under a name, for the length of the block."""
+    connection.register(name, table)
+    try:
+        yield
+    finally:
+        connection.unregister(name)
+
+
+def partition_table(partitions: Sequence[PartitionKey]) -> pa.Table:
+    """The partitions as a table with the place of each as `number`. No partition may come twice where rows are joined to it."""
+    names: dict[str, int] = {}
+    codes = pa.array([names.setdefault(p.dataset, len(names)) for p in partitions], pa.int32())
+    split = [split_dataset_key(name) for name in names]
+    columns: dict[str, Any] = {
+        "number": pa.array(range(len(partitions)), pa.int64()),
+        "ticker": pa.array([p.ticker for p in partitions], pa.string()),
+    }
+    for place, name in enumerate(("source", "dataset", "discriminator")):
+        columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array([s[place] for s in split], pa.string()))
+    return pa.table(columns)
+
+
+def whole_rows(connection: duckdb.DuckDBPyConnection, row_numbers: Sequence[int]) -> list[DatasetInjestion]:
+    """The rows with these `rowid`s, in their order; the numbers must come from the same transaction, or under the same lock.
+
+    Which rows are wanted is asked first, with the few columns that this takes: one query for both unpacks all 56 columns of every row that
+    it looks at (measured on a million rows, for 500 recent ones: 330 ms against 62).
+    """
+    if not row_numbers:
+        return []
+    with registered(connection, "wanted_numbers", pa.table({"number": pa.array(row_numbers, pa.int64())})):
+        found = connection.execute(
+            f"SELECT t.rowid, {', '.join(COLUMNS)} FROM {LEDGER} t SEMI JOIN wanted_numbers w ON t.rowid = w.number"
+        ).to_arrow_table()
+    numbers, *columns = (values(column) for column in found.columns)
+    rows = {
+        number: DatasetInjestion.from_row(dict(zip(COLUMNS, row, strict=True)))
+        for number, row in zip(numbers, zip(*columns, strict=True), strict=True)
+    }
+    return [rows[number] for number in row_numbers]
