@@ -45,6 +45,7 @@ class Cell:
     writers: int
     readers: int
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     waits: list[float] = field(default_factory=list)
     holds: list[float] = field(default_factory=list)
     reads: list[float] = field(default_factory=list)
@@ -123,6 +124,7 @@ def _add(cell: Cell, notes: Iterable[Notes]) -> None:
             cell.waits += note.waits
             cell.holds += note.holds
             ended = max(ended, note.seconds)
+            cell.cpu_seconds += note.cpu_seconds
         else:
             cell.reads += note.waits
         cell.failures += note.failures
@@ -155,9 +157,10 @@ def _line(cell: Cell) -> str:
         ("p50", cell.wait(0.5)), ("p99", cell.wait(0.99)), ("max", cell.longest), ("mean", cell.mean),
     )]  # fmt: skip
     hold = 1000 * fmean(cell.holds) if cell.holds else 0
+    cpu = 1000 * cell.cpu_seconds / max(1, len(cell.holds))
     reads = f"; reads: {len(cell.reads) / cell.seconds:.0f}/s, longest wait {1000 * max(cell.reads):.0f} ms" if cell.reads else ""
     return (
-        f"{cell.kind}, {cell.load}: {cell.rate:.1f} tx/s, wait ms {' '.join(waits)}, hold {hold:.0f} ms, "
+        f"{cell.kind}, {cell.load}: {cell.rate:.1f} tx/s, wait ms {' '.join(waits)}, hold {hold:.0f} ms, cpu {cpu:.0f} ms, "
         f"{len(cell.failures)} failures, {cell.lost} rows lost or doubled{reads}"
     )
 

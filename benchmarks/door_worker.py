@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeAlias
 
 import duckdb
-from dagster_duckdb import DuckDBResource
 
 from ops_pipeline.ops import migrations, queries
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
@@ -27,6 +26,8 @@ from ops_pipeline.warehouse import Warehouse
 if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.synchronize import Barrier
+
+    from dagster_duckdb import DuckDBResource
 
 READ_SECONDS = 0.04
 """How long a reader keeps the database: a slow query of a dashboard."""
@@ -43,12 +44,14 @@ class Notes:
     """What a process saw: seconds from asking to having the connection, and from having it to having let go of it."""
 
     writes: bool
+    asked: list[float] = field(default_factory=list)
     waits: list[float] = field(default_factory=list)
     holds: list[float] = field(default_factory=list)
     failures: list[str] = field(default_factory=list)
     requests: int = 0
     answers: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
 
 
 class _TimeIsUpError(Exception):
@@ -71,7 +74,9 @@ def opening(database: Path, kind: str, *, writes: bool) -> Opening:
     """What the code of a pipeline would call: ours, or the resource's own connection with its own tries."""
     if kind == OURS:
         warehouse = door_of(database)
-        return warehouse.transaction if writes else warehouse.reading
+        return partial(warehouse.transaction, few_rows=True) if writes else warehouse.reading
+    from dagster_duckdb import DuckDBResource  # seconds of processor time that our own cells need not pay
+
     resource = DuckDBResource(database=str(database))
     return (lambda: _by_resource(resource)) if writes else resource.get_connection
 
@@ -123,7 +128,7 @@ def work(
     # The resource may sleep most of a minute before its next try: the end wakes it, and what it waited for in vain is a failure.
     signal.signal(signal.SIGALRM, time_is_up)
     ready.wait()
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     if kind != OURS:
         signal.setitimer(signal.ITIMER_REAL, seconds)
     while (asked := time.perf_counter()) - began < seconds:
@@ -136,6 +141,7 @@ def work(
                 step(connection)
             notes.holds.append(time.perf_counter() - had)
             notes.waits.append(had - asked)
+            notes.asked.append(asked)
             done = True
         except _TimeIsUpError:
             notes.failures.append("no connection before the end")
@@ -144,7 +150,7 @@ def work(
             notes.failures.append(f"{type(error).__name__}: {error}".splitlines()[0])
         waiting = False
         step = steps.send(done)
-    notes.seconds = time.perf_counter() - began
+    notes.seconds, notes.cpu_seconds = time.perf_counter() - began, time.process_time() - used
     hand_in.send(notes)
 
 
