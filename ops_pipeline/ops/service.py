@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.warehouse import Warehouse
 
+_FEW_ROWS = 1000
+
 
 class OpsService:
     """The ledger's services on a warehouse."""
@@ -35,7 +37,7 @@ class OpsService:
     def ask(self, rows: Sequence[DatasetInjestion], recipes: Iterable[Recipe] = ()) -> None:
         """Records requests about to be sent, in one transaction."""
         if rows:
-            with self.warehouse.transaction() as connection:
+            with self.warehouse.transaction(few_rows=len(rows) <= _FEW_ROWS) as connection:
                 repo = OpsRepo(connection)
                 repo.remember_recipes(recipes)
                 repo.ask(rows)
@@ -47,7 +49,7 @@ class OpsService:
     def record_file_ingestions(self, rows: Sequence[DatasetInjestion], stage: Stage = Stage.BRONZE) -> None:
         """Persists rows in one transaction: new ones whole, of existing ones the stage's own columns. Idempotent."""
         if rows:
-            with self.warehouse.transaction() as connection:
+            with self.warehouse.transaction(few_rows=len(rows) <= _FEW_ROWS) as connection:
                 OpsRepo(connection).upsert(rows, stage)
 
     # --- what is next ---------------------------------------------------------------------------------------------------------

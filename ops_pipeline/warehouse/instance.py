@@ -6,7 +6,8 @@ messages mean for a user. Does not belong here: locks between processes (locks.p
 The file is attached to an in-memory instance under a name of our own and never opened by `duckdb.connect(path)`:
 - DuckDB names an opened file after its stem, so that data/ops.duckdb would be the catalog `ops`, and every `ops.file_ingestions`
   in it fails as "Ambiguous reference to catalog or schema";
-- the instance, 8 ms, is made before the lock is taken; attaching and detaching under the lock cost 1 ms;
+- the instance, some 20 ms to make and to close, is made once a process and before the lock is taken; attaching and detaching under
+  the lock cost 5 ms;
 - detaching frees the file even while a half-read result of the connection is still referenced, as a traceback does; closing the
   connection does not.
 """
@@ -20,7 +21,6 @@ import gc
 import os
 import re
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 
 import duckdb
@@ -29,6 +29,9 @@ from ops_pipeline.errors import DatabaseError, DatabaseMissingError
 
 CATALOG = "warehouse"
 """The name of the database inside a connection, whatever its file is called; a bare `schema.table` is looked for there."""
+
+ROW_GROUP_ROWS = 16 * 1024
+"""Rows that DuckDB rewrites, in all columns, when it folds a change of a table's end into the file (its own default: 122,880)."""
 
 # Closing writes nothing by itself, and a commit never folds the log into the file (1.5 s were seen): the door decides when.
 _SETTINGS = "SET GLOBAL TimeZone = 'UTC'; PRAGMA disable_checkpoint_on_shutdown; SET GLOBAL checkpoint_threshold = '1TB'"
@@ -47,10 +50,10 @@ class HeldElsewhereError(Exception):
 
 
 class Instance:
-    """DuckDB for one file, reference-counted.
+    """DuckDB for one file, for as long as the process lives; the file is attached while there are connections.
 
-    `joined` counts those who are about to open, or have, the file; `attach` and `detach` are called under the lock of locks.py,
-    which sees to it that the connections at one time are either all read-only or just one that writes.
+    `attach` and `detach` are called under the lock of locks.py, which sees to it that the connections at one time are either all
+    read-only or just one that writes.
     """
 
     def __init__(self, path: Path) -> None:
@@ -58,31 +61,25 @@ class Instance:
         # Re-entrant, since the garbage collector may end somebody's forgotten block while this thread is in here.
         self._mutex = threading.RLock()
         self._root: duckdb.DuckDBPyConnection | None = None
-        self._users = 0
         self._connections = 0
+        self._one_thread = False
+        self.fold_seconds = 0.0
+        """How long this process's last fold of the log took; 0 before the first."""
 
-    @contextlib.contextmanager
-    def joined(self) -> Iterator[None]:
-        """Keep the instance alive, creating it if need be."""
+    def prepare(self) -> None:
+        """Make what an opening needs beside the file, so that it is not made under the lock."""
         with self._mutex:
             self._ready()
-            self._users += 1
-        try:
-            yield
-        finally:
-            with self._mutex:
-                self._users -= 1
-                if not self._users:
-                    self._drop()
 
-    def attach(self, *, read_only: bool) -> duckdb.DuckDBPyConnection:
-        """A connection for the calling thread; the first one attaches the file.
+    def attach(self, *, read_only: bool, one_thread: bool = False) -> duckdb.DuckDBPyConnection:
+        """A connection for the calling thread; the first one attaches the file, and says whether DuckDB uses one thread or all.
 
         Raises HeldElsewhereError when a foreign process has it, DatabaseError when it cannot be opened.
         """
         with self._mutex:
             root = self._ready()
             if not self._connections:
+                self._use_threads(root, one=one_thread)
                 self._attach(root, read_only=read_only)
             self._connections += 1
             connection = root.cursor()
@@ -118,6 +115,7 @@ class Instance:
             # Destroying the copy would wait for threads and mutexes that only the parent has. Never freeing it is safe.
             keep_for_ever(self._root)
             self._root = None
+            self._one_thread = False
         self._mutex = threading.RLock()
         return attached
 
@@ -131,6 +129,12 @@ class Instance:
         if self._root is not None:
             self._root.close()
             self._root = None
+            self._one_thread = False
+
+    def _use_threads(self, root: duckdb.DuckDBPyConnection, *, one: bool) -> None:
+        if one != self._one_thread:
+            root.execute("SET GLOBAL threads = 1" if one else "RESET GLOBAL threads")
+            self._one_thread = one
 
     def _attach(self, root: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
         if not exists(self._path):
@@ -202,8 +206,10 @@ def disk_full(path: Path) -> DatabaseError:
 
 def _attach_statement(path: Path, name: str, *, read_only: bool) -> str:
     quoted = str(path).replace("'", "''")
+    # Not kept in the file: whoever attaches it without saying so makes large groups, which stay readable and are left as they are.
+    groups = "" if read_only else f", ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
     # The type is given, or DuckDB would look for an extension that reads a file of another make.
-    return f"ATTACH '{quoted}' AS {name} (TYPE duckdb, READ_ONLY {read_only})"
+    return f"ATTACH '{quoted}' AS {name} (TYPE duckdb, READ_ONLY {read_only}{groups})"
 
 
 def _explained(error: duckdb.Error, path: Path) -> Exception:

@@ -3,7 +3,8 @@
 Belongs here: descriptors, flock, the fork rule, and who is named when a wait is long. Does not belong here: DuckDB.
 
 Plain flock starves writers while readers keep coming (one write in 10 s under four readers), so everybody first passes an
-exclusive turnstile, and a waiting writer keeps it: no new reader gets in before it. flock belongs to the open descriptor and not
+exclusive turnstile, and a waiting writer keeps it: no new reader gets in before it. In front of the turnstile they stand in line
+(line.py). flock belongs to the open descriptor and not
 to the process, so that threads of one process, each with a descriptor of its own, queue behind each other by the same rule.
 """
 
@@ -19,6 +20,7 @@ from pathlib import Path
 from types import TracebackType
 
 from ops_pipeline.errors import DatabaseError
+from ops_pipeline.warehouse import line
 
 FIRST_NOTICE_SECONDS = 2.0
 NEXT_NOTICE_SECONDS = 30.0
@@ -49,8 +51,7 @@ class _LockFile:
         self._path = path
         with _guard:
             try:
-                # Read access is enough for flock, so that a user who may only read the folder's files can still queue.
-                self._descriptor = os.open(path, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o666)
+                self._descriptor = _open(path)
             except OSError as error:
                 raise DatabaseError(
                     f"The lock file {path} cannot be opened ({error.strerror}): make its folder writable, "
@@ -74,10 +75,15 @@ class _LockFile:
                 f"The file system of {self._path} does not carry locks ({error.strerror}): keep the data folder on a local disk."
             ) from error
 
+    def stand_in_line(self, begin_wait: Callable[[], None]) -> None:
+        """Wait for those who asked before us; see line.py."""
+        line.stand_in_line(self._descriptor, begin_wait)
+
     def close(self) -> None:
         with _guard:
             if self.ours:
                 _open_files.remove(self)
+                line.leave_line(self._descriptor)
                 # Closing alone leaves the lock with a process that was forked without Python's hooks and has not reached exec.
                 fcntl.flock(self._descriptor, fcntl.LOCK_UN)
                 os.close(self._descriptor)
@@ -85,6 +91,15 @@ class _LockFile:
     def close_in_child(self) -> None:
         # LOCK_UN here would unlock the parent: both descriptors are one open file.
         os.close(self._descriptor)
+
+
+def _open(path: Path) -> int:
+    flags = os.O_CREAT | os.O_CLOEXEC
+    try:
+        return os.open(path, os.O_RDWR | flags, 0o666)
+    except PermissionError:
+        # Read access is enough for flock, so that a user who may only read the folder's files can still queue.
+        return os.open(path, os.O_RDONLY | flags, 0o666)
 
 
 def _after_fork_in_child() -> None:
@@ -107,6 +122,7 @@ def database_lock(database: Path, *, exclusive: bool, notify: Callable[[str], No
     lock = _LockFile(lock_path(database))
     try:
         with contextlib.closing(_LockFile(turnstile_path(database))) as turnstile, _LongWait(database, notify) as long_wait:
+            turnstile.stand_in_line(long_wait.begin)
             _take(turnstile, fcntl.LOCK_EX, long_wait)
             _take(lock, fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH, long_wait)
         if not exclusive:
@@ -167,15 +183,15 @@ def describe_holder(database: Path) -> str:
     """A clause that says who holds the lock, as far as it can be known."""
     writer = _writer(database)
     if writer is not None:
-        return f"{_name([writer])} is writing to it"
+        return f"{_name(writer)} is writing to it"
     holders = _holders(lock_path(database))
-    return f"{_name(holders)} has it open" if holders else "another process has it open"
+    if not holders:
+        return "another process has it open"
+    return f"{' and '.join(_name(pid) for pid in holders)} {'has' if len(holders) == 1 else 'have'} it open"
 
 
-def _name(pids: list[int]) -> str:
-    if pids == [os.getpid()]:
-        return f"another thread of this process ({os.getpid()})"
-    return "process " + ", ".join(str(pid) for pid in pids)
+def _name(pid: int) -> str:
+    return f"another thread of this process ({pid})" if pid == os.getpid() else f"process {pid}"
 
 
 def _writer(database: Path) -> int | None:

@@ -11,7 +11,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops_pipeline.errors import DatabaseError, SchemaVersionError
-from ops_pipeline.warehouse import CATALOG, Warehouse, WarehouseUsageError, door
+from ops_pipeline.warehouse import CATALOG, Warehouse, WarehouseUsageError, log
+from ops_pipeline.warehouse.instance import ROW_GROUP_ROWS
 from ops_pipeline_tests.warehouse.conftest import StartWorker, is_locked, is_open_in_this_process
 
 
@@ -299,29 +300,67 @@ def test_a_schema_table_of_somebody_else_is_a_sentence(tmp_path: Path) -> None:
         pass
 
 
+def test_few_rows_are_written_on_one_thread_and_all_else_on_all(database: Path) -> None:
+    def threads(opened: AbstractContextManager[duckdb.DuckDBPyConnection]) -> int:
+        with opened as connection:
+            return int(connection.execute("SELECT current_setting('threads')").fetchall()[0][0])
+
+    warehouse = Warehouse(database)
+    everything = threads(warehouse.reading())
+    assert threads(warehouse.transaction(few_rows=True)) == 1
+    assert threads(warehouse.transaction()) == everything
+    assert threads(warehouse.transaction(few_rows=True)) == 1
+    with warehouse.transaction():
+        assert threads(warehouse.transaction(few_rows=True)) == everything
+    assert threads(warehouse.reading()) == everything
+
+
+def test_row_groups_are_small_also_behind_a_large_one_of_another_program(database: Path) -> None:
+    with duckdb.connect(str(database)) as connection:
+        connection.execute("INSERT INTO facts SELECT 0, i FROM range(50000) r(i)")
+    warehouse = Warehouse(database)
+    for first in (50_000, 90_000):
+        with warehouse.transaction() as connection:
+            connection.execute("INSERT INTO facts SELECT 0, i FROM range(?, ?) r(i)", [first, first + 40_000])
+        warehouse.checkpoint()
+    assert numbers(database) == list(range(130_000))
+    with warehouse.reading() as connection:
+        groups = connection.execute(
+            """SELECT sum(count) FROM pragma_storage_info('facts') WHERE column_name = 'number' AND segment_type <> 'VALIDITY'
+            GROUP BY row_group_id ORDER BY row_group_id"""
+        ).fetchall()
+    assert groups[0] == (50_000,)
+    assert all(rows <= ROW_GROUP_ROWS for (rows,) in groups[1:])
+
+
 def test_the_log_is_folded_when_it_is_long_or_on_demand(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    log = Path(f"{database}.wal")
+    file = Path(f"{database}.wal")
     warehouse = Warehouse(database)
     with warehouse.transaction() as connection:
         insert(connection, 1)
-    assert log.exists()
+    assert file.exists()
     warehouse.checkpoint()
-    assert not log.exists()
+    assert not file.exists()
     with warehouse.transaction() as connection:
-        # Shuffled, so that it does not compress, and in small parts, since DuckDB writes large ones straight to the file.
-        for _ in range(20):
-            connection.execute("INSERT INTO facts SELECT hash(random()) % 1000000000, i FROM range(20000) r(i)")
-    assert log.stat().st_size < door.FOLD_LOG_BYTES
-    monkeypatch.setattr(door, "FOLD_LOG_BYTES", log.stat().st_size)
+        # Few enough rows for the log: DuckDB writes whole row groups straight to the file.
+        connection.execute("INSERT INTO facts SELECT hash(random()) % 1000000000, i FROM range(5000) r(i)")
+    assert file.stat().st_size < log.FOLD_LOG_BYTES
+    monkeypatch.setattr(log, "FOLD_LOG_BYTES", file.stat().st_size)
     with warehouse.connection() as connection:
         insert(connection, 2)
         connection.execute("BEGIN")
-    assert not log.exists()
-    assert len(numbers(database)) == 400_002
+    assert not file.exists()
+    assert len(numbers(database)) == 5_002
+
+
+@given(st.floats(0, 1000), st.floats(0, 1000))
+def test_the_log_may_grow_longer_where_a_fold_takes_longer_and_never_without_end(one: float, other: float) -> None:
+    shorter, longer = sorted((one, other))
+    assert log.FOLD_LOG_BYTES <= log.log_limit(shorter) <= log.log_limit(longer) <= log.LONGEST_LOG_BYTES
 
 
 def test_a_log_that_cannot_be_folded_fails_nothing(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(door, "FOLD_LOG_BYTES", 0)
+    monkeypatch.setattr(log, "FOLD_LOG_BYTES", 0)
     sentences: list[str] = []
     with Warehouse(database, notify=sentences.append).connection() as connection:
         insert(connection, 1)

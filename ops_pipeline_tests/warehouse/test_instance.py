@@ -44,7 +44,8 @@ def test_a_read_of_nothing_says_what_to_run_and_makes_no_file(tmp_path: Path) ->
 
 def test_a_database_that_goes_away_before_the_lock_is_missing_too(tmp_path: Path) -> None:
     instance = Instance(tmp_path / "ops.duckdb")
-    with instance.joined(), pytest.raises(DatabaseMissingError):
+    instance.prepare()
+    with pytest.raises(DatabaseMissingError):
         instance.attach(read_only=True)
 
 

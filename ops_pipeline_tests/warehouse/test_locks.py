@@ -73,6 +73,48 @@ def test_a_long_wait_names_the_holder(database: Path, start: StartWorker, monkey
     assert f"process {holder.pid} " in sentences[0] or (mode == "read" and "another process" in sentences[0])
 
 
+def test_a_long_wait_names_every_reader(database: Path, start: StartWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    if not Path("/proc/locks").exists():
+        pytest.skip("only Linux tells who holds a lock")
+    monkeypatch.setattr(locks, "FIRST_NOTICE_SECONDS", 0.05)
+    readers = [start("hold", database, "read") for _ in range(2)]
+    assert [reader.hear() for reader in readers] == ["open", "open"]
+    sentences: list[str] = []
+
+    def notify(sentence: str) -> None:
+        sentences.append(sentence)
+        for reader in readers:
+            reader.tell()
+
+    with Warehouse(database, notify=notify).transaction():
+        pass
+    first, second = sorted(reader.pid for reader in readers)
+    assert f": process {first} and process {second} have it open." in sentences[0]
+
+
+def test_a_thread_that_waits_for_another_thread_is_told_so(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(locks, "FIRST_NOTICE_SECONDS", 0.05)
+    held, told = threading.Event(), threading.Event()
+    sentences: list[str] = []
+
+    def hold() -> None:
+        with Warehouse(database).connection():
+            held.set()
+            told.wait(60)
+
+    def notify(sentence: str) -> None:
+        sentences.append(sentence)
+        told.set()
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    assert held.wait(60)
+    with Warehouse(database, notify=notify).reading():
+        pass
+    thread.join()
+    assert f"another thread of this process ({os.getpid()}) is writing to it" in sentences[0]
+
+
 def test_a_killed_writer_frees_the_lock_and_is_not_named(database: Path, start: StartWorker) -> None:
     holder = start("die_in_transaction", database)
     assert holder.hear() == "open"

@@ -54,6 +54,13 @@ def add(database: Path) -> None:
     say("added")
 
 
+def append(database: Path, number: str) -> None:
+    locks.FIRST_NOTICE_SECONDS = 0.05
+    with Warehouse(database, notify=waits).transaction(few_rows=True) as connection:
+        connection.execute("INSERT INTO facts VALUES (0, ?)", [int(number)])
+    say("appended")
+
+
 def count(database: Path) -> None:
     locks.FIRST_NOTICE_SECONDS = 0.05
     with Warehouse(database, notify=waits).reading() as connection:
@@ -149,6 +156,7 @@ COMMANDS: dict[str, Callable[..., None]] = {
     for command in (
         hold,
         add,
+        append,
         count,
         foreign,
         die_in_transaction,
