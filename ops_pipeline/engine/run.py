@@ -54,7 +54,7 @@ def run_batch(
     """
     # A retry under the same run id goes on where its earlier attempt ended.
     options = replace(options, after_runs=options.after_runs | {run_id})
-    with context.leases.held(run_id), context.warehouse.kept_ready():
+    with context.leases.held(run_id):
         steps.debug("started")
         promoter = Promoter(context, run_id, options.layers)
         heal(context, run_id, promoter)

@@ -177,10 +177,6 @@ class Warehouse:
             finally:
                 hold.in_transaction = False
 
-    def kept_ready(self) -> AbstractContextManager[None]:
-        """A block in which opening costs less: what an opening needs beside the file is made once, and no file or lock is held."""
-        return _registry.instance(self._path.resolve()).joined()
-
     def reading(self) -> AbstractContextManager[duckdb.DuckDBPyConnection]:
         """`connection(read_only=True)`."""
         return self.connection(read_only=True)
