@@ -26,7 +26,7 @@ from ops_pipeline.recipes.models import NO_TICKER, RequestMode
 from ops_pipeline.sources import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
     from ops_pipeline.engine.context import Context
@@ -49,6 +49,8 @@ class RunOptions:
         today: pretend that it is the end of this day.
         now: decide as at this time; None: the clock. A re-execution decides as at its original's time.
         after_runs: runs that this one continues: what they completed is not asked again, also where a span was named.
+        windows: ask for exactly these windows (None: a request without dates), whatever is stored; a key that is not among them is not
+            asked, only promoted. The retry of a run gives what that run did not get.
     """
 
     layers: frozenset[str] = frozenset(LAYERS)
@@ -59,6 +61,7 @@ class RunOptions:
     today: date | None = None
     now: datetime | None = None
     after_runs: frozenset[str] = frozenset()
+    windows: Mapping[PartitionKey, Sequence[Window | None]] | None = None
 
 
 @dataclass(slots=True)
@@ -194,6 +197,10 @@ def _decide(
 ) -> None:
     recipe = item.recipe
     if recipe is None:
+        return
+    if options.windows is not None:
+        item.requests = [_request(recipe, item.key, window) for window in options.windows.get(item.key, ())]
+        item.reason = "asked again as it was asked" if item.requests else ""
         return
     if recipe.mode is RequestMode.SNAPSHOT:
         if options.full or due_by_cadence(recipe, known.answers.get(item.key), now, options.today):

@@ -12,6 +12,7 @@ import dagster as dg
 from ops_pipeline.definitions import build_defs
 from ops_pipeline.defs.partitions import partitions_def
 from ops_pipeline.engine.context import Context, build_context
+from ops_pipeline.recipes.loading import Catalogue
 from ops_pipeline.settings import load_settings
 from ops_pipeline.sources import Answer, Request, SampleSource, SourceError
 
@@ -51,6 +52,17 @@ def make_home(folder: Path, source: Faulty | None = None, universe: str = UNIVER
     if source is not None:
         context = replace(context, open_source=lambda _: source)
     return context
+
+
+def two_sources(folder: Path, source: Faulty | None = None) -> Context:
+    """A home with the sample source twice, the second time under the name `other`."""
+    home = make_home(folder, source)
+    sample = home.catalogue
+    (folder / "universe.yaml").write_text(f"{UNIVERSE}  other.eod-prices: [{', '.join(TICKERS[:2])}]\n", encoding="utf-8")
+    recipe = sample.recipes[EOD].model_copy(update={"source": "other"})
+    declaration = sample.sources["sample"].model_copy(update={"name": "other"})
+    catalogue = Catalogue({**sample.sources, "other": declaration}, {**sample.recipes, recipe.dataset_key: recipe})
+    return replace(home, catalogue=catalogue)
 
 
 @dataclass
