@@ -217,7 +217,10 @@ class RunScreen:
         tries = [f'{output.command("sql", self._home)} "{queries[0]}"']
         if has_files:
             failed = " --failed" if self.failed else ""
-            tries.insert(0, f"{output.command('show', self._home)} {self._run_id[: output.SHORT_RUN_ID]}{failed}")
+            short = self._run_id[: output.SHORT_RUN_ID]
+            tries.insert(0, f"{output.command('show', self._home)} {short}{failed}")
+            if self.failed:
+                tries.insert(1, f"{output.command('retry', self._home)} {short}")
         if Path("workspace.yaml").is_file():
             tries.append(f"{f'OPS_PIPELINE_HOME={shlex.quote(str(self._home))} ' if self._home else ''}make dev")
         output.show("What to try next:", *(f"  {one}" for one in tries))
