@@ -69,11 +69,19 @@ class Progress:
 
     def sentence(self) -> str:
         """Such as `120 of 500 keys done, 2 failed, 29,400 rows (6,120 a second), about 15 s left`."""
-        failed = f", {self.failed:,} failed" if self.failed else ""
-        rows = f", {self.rows:,} rows ({self.rows_per_second:,.0f} a second)" if self.rows else ""
+        return ", ".join([f"{self.done:,} of {self.total:,} keys done", *self.details()])
+
+    def details(self) -> list[str]:
+        """The sentence's parts behind the number of keys, as far as there is something to say."""
+        parts = []
+        if self.failed:
+            parts.append(f"{self.failed:,} failed")
+        if self.rows:
+            parts.append(f"{self.rows:,} rows ({self.rows_per_second:,.0f} a second)")
         left = self.seconds_left
-        rest = f", about {duration(left)} left" if left else ""
-        return f"{self.done:,} of {self.total:,} keys done{failed}{rows}{rest}"
+        if left:
+            parts.append(f"about {duration(left)} left")
+        return parts
 
     def news(self) -> str | None:
         """The sentence, when the last one is old enough and the run is not over; else None."""
