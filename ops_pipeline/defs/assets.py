@@ -36,6 +36,7 @@ from ops_pipeline.defs.events import (
     closes,
     counts,
     failed_layers,
+    forget_told,
     materialization,
     report_planned,
     tag_outcomes,
@@ -60,6 +61,8 @@ from ops_pipeline.recipes.universe import PartitionKey
 OWNERS = ["team:market-data"]
 SHOWN_FAILURES = 20
 PROGRESS_SECONDS = 10.0
+# Dagster keeps the objects of logged events, 3.6 kB each, until the step ends: 100,000 keys would take more than a gigabyte.
+KEPT_EVENTS = 5_000
 
 _ABOUT = {
     "bronze": (
@@ -170,6 +173,7 @@ def _follow(
     """
     outcomes: Counter[OutcomeKind] = Counter()
     failed: list[Outcome] = []
+    told = 0
     schemas = Schemas(home)
     progress = Progress(len(set(keys)), every_seconds=PROGRESS_SECONDS)
     with closing(run_batch(home, keys, options, run_id=context.run.run_id)) as run:
@@ -181,6 +185,9 @@ def _follow(
             for layer in layers:
                 if closes(layer, outcome, planned=context.run.is_partitioned):
                     tell(context, materialization(home, schemas, layer, outcome))
+                    told += 1
+                    if told % KEPT_EVENTS == 0:
+                        forget_told(context)
             progress.take(outcome)
             news = progress.news()
             if news:

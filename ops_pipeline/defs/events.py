@@ -56,6 +56,12 @@ def tell(context: AssetExecutionContext, event: AssetMaterialization | AssetChec
         raise DagsterExecutionInterruptedError
 
 
+def forget_told(context: AssetExecutionContext) -> None:
+    """Lets go of the objects of events that are in the event log: the step would hand them on when it ends, and nobody needs them then."""
+    for _ in context.consume_events():
+        pass
+
+
 class Schemas:
     """The columns of the tables that events name, read from the database once a table."""
 

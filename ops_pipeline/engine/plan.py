@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
 from ops_pipeline.errors import DatabaseMissingError
+from ops_pipeline.ops.failures import answered_windows
 from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.watermark import (
@@ -141,23 +142,18 @@ def due_keys(context: Context, options: RunOptions) -> list[PartitionKey]:
 
     A window that was answered up to its end is not due again before another session settles, even where the answer was empty.
     """
-    planned = plan(context, list(context.universe()), options)
-    waiting = [p for p in planned if p.verdict is None]
+    waiting = [p for p in plan(context, list(context.universe()), options) if p.verdict is None]
+    windows = {p.key: [Window(r.from_date, r.to_date) for r in p.requests if r.from_date and r.to_date] for p in waiting}
     try:
         with context.warehouse.reading() as connection:
-            latest = OpsRepo(connection).latest_files(p.key for p in waiting)
+            answered = answered_windows(connection, [(key, window) for key, mine in windows.items() for window in mine])
     except DatabaseMissingError:
-        latest = {}
-    return [p.key for p in waiting if p.pending or not _answered(p, latest.get(p.key))]
-
-
-def _answered(planned: PlannedKey, latest: DatasetInjestion | None) -> bool:
-    """Whether the partition's latest answer is that to the one window which is planned, or to a wider one."""
-    if len(planned.requests) != 1 or latest is None or not latest.request_complete or latest.silver_errors is not None:
-        return False
-    window = planned.requests[0]
-    begin, end = latest.requested_from_date, latest.requested_to_date
-    return bool(begin and end and window.from_date and window.to_date and begin <= window.from_date and window.to_date <= end)
+        answered = set()
+    return [
+        p.key
+        for p in waiting
+        if p.pending or len(windows[p.key]) < len(p.requests) or any((p.key, w) not in answered for w in windows[p.key])
+    ]
 
 
 def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions) -> _Known:
