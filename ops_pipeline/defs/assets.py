@@ -154,12 +154,12 @@ def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> 
         outcomes, failed = _follow(context, home, keys, options, layers)
         context.log.info("%d keys: %s", len(keys), counts(outcomes))
         tag_outcomes(context, outcomes)
+        if not planned:
+            for outcome in failed:
+                for layer in failed_layers(outcome, layers):
+                    report_planned(context, layer, outcome)
         log_checks(context, home, layers)
         if failed:
-            if not planned:
-                for outcome in failed:
-                    for layer in failed_layers(outcome, layers):
-                        report_planned(context, layer, outcome)
             raise _failure(failed, outcomes)
 
 

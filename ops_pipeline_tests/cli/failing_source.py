@@ -9,7 +9,8 @@ import sys
 from collections.abc import AsyncIterator
 
 from ops_pipeline.cli import main
-from ops_pipeline.sources import Answer, Request, SampleSource, SourceError
+from ops_pipeline.sources import Answer, Request, SourceError
+from ops_pipeline.sources.sample import SampleSource
 
 _answer = SampleSource.fetch
 
