@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dagster import Definitions, in_process_executor
 
 from ops_pipeline.defs.assets import build_assets
-from ops_pipeline.defs.automation import build_job, build_schedule, build_sensor
+from ops_pipeline.defs.automation import build_intraday, build_job, build_schedule, build_sensor, build_sweep
 from ops_pipeline.defs.checks import build_checks
 from ops_pipeline.defs.resources import OpsDuckDBResource
 from ops_pipeline.engine.context import Context, build_context
@@ -38,10 +38,10 @@ def build_defs(context: Context | None = None, resources: Mapping[str, Any] | No
     job = build_job()
     return Definitions(
         assets=[build_assets(home)],
-        asset_checks=build_checks(),
+        asset_checks=build_checks(home),
         jobs=[job],
         schedules=[build_schedule(home, job)],
-        sensors=[build_sensor(home)],
+        sensors=[build_sensor(home), build_intraday(home, job), build_sweep(home)],
         resources={"ops": ops, **(resources or {})},
         executor=in_process_executor,
     )

@@ -49,6 +49,12 @@ class Settings(BaseSettings):
     )
     schedule_hour: int = Field(default=22, ge=0, le=23, description="hour of the daily run")
     schedule_timezone: str = Field(default="America/New_York", description="time zone of the daily run's hour")
+    sensor_minutes: int = Field(
+        default=15, ge=1, le=1440, description="how often the sensor `intraday`, once switched on, looks for what has become due"
+    )
+    retry_minutes: int = Field(
+        default=60, ge=0, le=10_080, description="how long the sensor `intraday` leaves a key alone that has just failed"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", description="level of the command line's log on standard error"
     )

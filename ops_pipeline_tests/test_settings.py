@@ -37,6 +37,8 @@ def test_every_variable_has_its_own_place(monkeypatch: pytest.MonkeyPatch) -> No
         "AUTO_MIGRATE": ("false", False),
         "SCHEDULE_HOUR": ("0", 0),
         "SCHEDULE_TIMEZONE": ("Asia/Tokyo", "Asia/Tokyo"),
+        "SENSOR_MINUTES": ("5", 5),
+        "RETRY_MINUTES": ("0", 0),
         "LOG_LEVEL": ("DEBUG", "DEBUG"),
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)

@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ops_pipeline import __version__
-from ops_pipeline.cli import database, datasets, home_folder, ledger, planning, run, universe
+from ops_pipeline.cli import database, datasets, home_folder, ledger, planning, retry, run, universe
 
 
 def _version(wanted: bool) -> None:
@@ -43,6 +43,7 @@ def about(
 
 
 app.command("run", epilog=run.EXAMPLE)(run.run)
+app.command("retry", epilog=retry.EXAMPLE)(retry.retry)
 app.command("due", epilog=planning.DUE_EXAMPLE)(planning.due)
 app.command("runs", epilog=ledger.RUNS_EXAMPLE)(ledger.runs)
 app.command("show", epilog=ledger.SHOW_EXAMPLE)(ledger.show)

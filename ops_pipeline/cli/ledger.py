@@ -125,7 +125,7 @@ def show(
 
     context = open_ledger(home)
     require_dataset(context, dataset)
-    run = _run(context.service, run_id)
+    run = find_run(context.service, run_id)
     wanted = RunFilter(
         dataset=dataset,
         ticker=ticker,
@@ -146,8 +146,8 @@ def show(
         output.say(f"the first {limit:,} files; --limit shows more, and --failed, --status, --dataset or --ticker less")
 
 
-def _run(service: OpsService, given: str) -> RunSummary:
-    """The run that is meant.
+def find_run(service: OpsService, given: str) -> RunSummary:
+    """The run that is meant by an id, the beginning of one, or `last`.
 
     Raises:
         UserError: when there is none, or several begin so.

@@ -100,6 +100,16 @@ def run(
         accept_missing_ledger(context)
         report_dry_run(plan(context, keys, options), as_json=as_json)
         return
+    conduct(context, keys, options, screen)
+
+
+def conduct(context: Context, keys: Sequence[PartitionKey], options: RunOptions, screen: RunScreen) -> None:
+    """Runs the keys, shows them, and ends the command with its exit status when a key failed or the user stopped the run.
+
+    Raises:
+        UserError: when the run as a whole cannot go on.
+        typer.Exit: when the exit status is not 0.
+    """
     failed = False
     with StopSignals(screen.say) as stop:
         failed = _go(context, keys, options, screen, stop)

@@ -6,6 +6,7 @@ Belongs here: what is printed while a run goes and when it ends. Does not belong
 from __future__ import annotations
 
 import contextlib
+import logging
 import shlex
 from collections import Counter
 from dataclasses import dataclass
@@ -20,13 +21,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from datetime import date
 
-    from rich.progress import Progress, TaskID
+    import rich.progress
+    from rich.progress import TaskID
 
     from ops_pipeline.engine.outcome import Outcome
+    from ops_pipeline.engine.progress import Progress
     from ops_pipeline.ops.queries import RunSummary
 
 # A table of more lines is not read but scrolled past.
 MOST_LINES = 40
+LOGGED_SECONDS = 10.0
+
+log = logging.getLogger("ops_pipeline.cli")
 
 # What the reader must see first.
 _RANK = {
@@ -97,7 +103,8 @@ class RunScreen:
         self._lines: list[KeyLine] = []
         self._documents: list[dict[str, Any]] = []
         self._gold: set[str] = set()
-        self._bar: tuple[Progress, TaskID] | None = None
+        self._bar: tuple[rich.progress.Progress, TaskID] | None = None
+        self._progress: Progress | None = None
 
     def say(self, message: str) -> None:
         """A line on standard error, above the progress bar where there is one."""
@@ -109,11 +116,15 @@ class RunScreen:
 
     @contextlib.contextmanager
     def progress(self) -> Iterator[None]:
-        """Shows a progress bar as long as the block lasts, where standard error is a terminal."""
+        """Shows a progress bar as long as the block lasts where standard error is a terminal; elsewhere the log tells, at level INFO."""
+        from ops_pipeline.engine.progress import Progress
+
+        self._progress = Progress(self._keys, every_seconds=LOGGED_SECONDS)
         if not self.err.is_terminal:
             yield
             return
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import BarColumn, MofNCompleteColumn, SpinnerColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as ProgressBar
 
         columns = (
             SpinnerColumn(),
@@ -122,7 +133,7 @@ class RunScreen:
             TimeElapsedColumn(),
             TextColumn("{task.description}", markup=False),
         )
-        with Progress(*columns, console=self.err, transient=True) as bar:
+        with ProgressBar(*columns, console=self.err, transient=True) as bar:
             self._bar = bar, bar.add_task("planning", total=self._keys)
             try:
                 yield
@@ -146,10 +157,14 @@ class RunScreen:
                     "files": [file_document(file) for file in outcome.files],
                 }
             )
+        if self._progress is None:
+            return
+        self._progress.take(outcome)
         if self._bar:
             bar, task = self._bar
-            trouble = f", {self.failed:,} failed" if self.failed else ""
-            bar.update(task, advance=1, description=f"{line.outcome.replace('_', ' ')} {outcome.key}{trouble}")
+            bar.update(task, advance=1, description=", ".join(self._progress.details()) or "planned")
+        elif news := self._progress.news():
+            log.info(news)
 
     # --- ends -----------------------------------------------------------------------------------------------------------------
 
@@ -217,7 +232,10 @@ class RunScreen:
         tries = [f'{output.command("sql", self._home)} "{queries[0]}"']
         if has_files:
             failed = " --failed" if self.failed else ""
-            tries.insert(0, f"{output.command('show', self._home)} {self._run_id[: output.SHORT_RUN_ID]}{failed}")
+            short = self._run_id[: output.SHORT_RUN_ID]
+            tries.insert(0, f"{output.command('show', self._home)} {short}{failed}")
+            if self.failed:
+                tries.insert(1, f"{output.command('retry', self._home)} {short}")
         if Path("workspace.yaml").is_file():
             tries.append(f"{f'OPS_PIPELINE_HOME={shlex.quote(str(self._home))} ' if self._home else ''}make dev")
         output.show("What to try next:", *(f"  {one}" for one in tries))

@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from datetime import UTC, datetime
 
 from dagster import (
     AssetExecutionContext,
@@ -33,9 +34,12 @@ from ops_pipeline.defs.events import (
     STEP,
     Schemas,
     closes,
+    counts,
     failed_layers,
+    forget_told,
     materialization,
     report_planned,
+    tag_outcomes,
     tell,
 )
 from ops_pipeline.defs.partitions import (
@@ -44,9 +48,11 @@ from ops_pipeline.defs.partitions import (
     partitions_def,
 )
 from ops_pipeline.defs.resources import OpsDuckDBResource
+from ops_pipeline.defs.sweep import fail_dead_runs, step_lease
 from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.outcome import LAYERS, Outcome, OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, due_keys
+from ops_pipeline.engine.progress import Progress
 from ops_pipeline.engine.run import run_batch
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.service import OpsService
@@ -54,6 +60,9 @@ from ops_pipeline.recipes.universe import PartitionKey
 
 OWNERS = ["team:market-data"]
 SHOWN_FAILURES = 20
+PROGRESS_SECONDS = 10.0
+# Dagster keeps the objects of logged events, 3.6 kB each, until the step ends: 100,000 keys would take more than a gigabyte.
+KEPT_EVENTS = 5_000
 
 _ABOUT = {
     "bronze": (
@@ -128,36 +137,62 @@ def build_assets(base: Context) -> AssetsDefinition:
 
 
 def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> None:
-    home.migrate(context.log.info)
-    planned = context.run.is_partitioned
-    layers = [layer for layer in LAYERS if AssetKey(layer) in context.selected_asset_keys and (planned or layer in config.layers)]
-    options = config.options(layers, home.settings.today, ancestors(context))
-    keys = _keys(context, home, config, options)
+    with step_lease(home, context.run.run_id):
+        home.migrate(context.log.info)
+        for run_id in fail_dead_runs(home, context.instance):
+            context.log.info("run %s was reported as ended: its process is gone", run_id)
+        planned = context.run.is_partitioned
+        layers = [
+            layer for layer in LAYERS if AssetKey(layer) in context.selected_asset_keys and (planned or layer in config.layers)
+        ]
+        family = ancestors(context)
+        options = config.options(layers, home.settings.today, frozenset(family))
+        if options.now is None and family:
+            options = replace(options, now=_began(context, family[-1]))
+        keys = _keys(context, home, config, options)
+        tag_outcomes(context, None)
+        outcomes, failed = _follow(context, home, keys, options, layers)
+        context.log.info("%d keys: %s", len(keys), counts(outcomes))
+        tag_outcomes(context, outcomes)
+        if not planned:
+            for outcome in failed:
+                for layer in failed_layers(outcome, layers):
+                    report_planned(context, layer, outcome)
+        log_checks(context, home, layers)
+        if failed:
+            raise _failure(failed, outcomes)
+
+
+def _follow(
+    context: AssetExecutionContext, home: Context, keys: Sequence[PartitionKey], options: RunOptions, layers: Sequence[str]
+) -> tuple[Counter[OutcomeKind], list[Outcome]]:
+    """Runs the keys to their end, telling Dagster of each as soon as its outcome is known.
+
+    Returns:
+        how many keys came to which outcome, and those that failed.
+    """
     outcomes: Counter[OutcomeKind] = Counter()
     failed: list[Outcome] = []
+    told = 0
     schemas = Schemas(home)
+    progress = Progress(len(set(keys)), every_seconds=PROGRESS_SECONDS)
     with closing(run_batch(home, keys, options, run_id=context.run.run_id)) as run:
         for outcome in run:
             outcomes[outcome.kind] += 1
             if outcome.kind is OutcomeKind.FAILED:
                 failed.append(outcome)
-                context.log.error(
-                    "%s failed in %s: %s",
-                    outcome.key,
-                    outcome.failed_layer,
-                    outcome.reason,
-                )
+                context.log.error("%s failed in %s: %s", outcome.key, outcome.failed_layer, outcome.reason)
             for layer in layers:
-                if closes(layer, outcome, planned=planned):
+                if closes(layer, outcome, planned=context.run.is_partitioned):
                     tell(context, materialization(home, schemas, layer, outcome))
-    context.log.info("%d keys: %s", len(keys), _counts(outcomes))
-    log_checks(context, home, layers)
-    if failed:
-        if not planned:
-            for outcome in failed:
-                for layer in failed_layers(outcome, layers):
-                    report_planned(context, layer, outcome)
-        raise _failure(failed, outcomes)
+                    told += 1
+                    if told % KEPT_EVENTS == 0:
+                        forget_told(context)
+            progress.take(outcome)
+            news = progress.news()
+            if news:
+                context.log.info(news)
+    return outcomes, failed
 
 
 def _keys(
@@ -181,19 +216,21 @@ def _keys(
     return keys
 
 
-def ancestors(context: AssetExecutionContext) -> frozenset[str]:
-    """The runs that this one re-executes, over all generations: what they completed is not done again."""
-    found: set[str] = set()
+def ancestors(context: AssetExecutionContext) -> list[str]:
+    """The runs that this one re-executes, its parent first, over all generations: what they completed is not done again."""
+    found: list[str] = []
     parent = context.run.parent_run_id
     while parent is not None and parent not in found:
-        found.add(parent)
+        found.append(parent)
         run = context.instance.get_run_by_id(parent)
         parent = run.parent_run_id if run else None
-    return frozenset(found)
+    return found
 
 
-def _counts(outcomes: Counter[OutcomeKind]) -> str:
-    return ", ".join(f"{count} {kind.value.replace('_', ' ')}" for kind, count in outcomes.most_common()) or "none"
+def _began(context: AssetExecutionContext, run_id: str) -> datetime | None:
+    """When a run began: its re-executions decide as at that time where its config names none; None when the run was deleted."""
+    record = context.instance.get_run_record_by_id(run_id)
+    return datetime.fromtimestamp(record.start_time, UTC) if record and record.start_time else None
 
 
 def _failure(failed: Sequence[Outcome], outcomes: Counter[OutcomeKind]) -> Failure:

@@ -1,6 +1,7 @@
-"""What runs by itself: the daily batch, and the sensor that keeps the tickers in step with the universe.
+"""What runs by itself: the daily batch, its intraday sister, and the sensors that keep tickers and runs in order.
 
-Belongs here: jobs, schedules and sensors. Does not belong here: which keys are due (`engine.plan`).
+Belongs here: jobs, schedules and sensors. Does not belong here: which keys are due (`engine.plan`) and what a run over
+them is told (`due`).
 """
 
 from __future__ import annotations
@@ -27,10 +28,10 @@ from dagster import (
 )
 
 from ops_pipeline.clock import utc_now
-from ops_pipeline.defs.batch import run_config
+from ops_pipeline.defs.due import BATCH_TAGS, due_by_source, in_hand, recently_failed, run_request
 from ops_pipeline.defs.partitions import TICKERS
+from ops_pipeline.defs.sweep import fail_dead_runs
 from ops_pipeline.engine.outcome import LAYERS
-from ops_pipeline.engine.plan import RunOptions, due_keys
 from ops_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -49,12 +50,15 @@ def build_job() -> UnresolvedAssetJobDefinition:
         JOB,
         selection=AssetSelection.assets(*LAYERS).without_checks(),
         description="One run over many partitions. Without keys in its config: everything of the universe that is due.",
-        tags={"ops_pipeline/kind": "batch"},
+        tags=BATCH_TAGS,
     )
 
 
 def build_schedule(home: Context, job: UnresolvedAssetJobDefinition) -> ScheduleDefinition:
-    """The daily batch: asks the ledger what is due and launches one run for all of it."""
+    """The daily batch: asks the ledger what is due and launches one run a source.
+
+    Where ticks were missed because the machine slept, Dagster evaluates the newest one alone; it finds everything that became due since.
+    """
     settings = home.settings
 
     @schedule(
@@ -63,23 +67,76 @@ def build_schedule(home: Context, job: UnresolvedAssetJobDefinition) -> Schedule
         cron_schedule=f"0 {settings.schedule_hour} * * *",
         execution_timezone=settings.schedule_timezone,
         default_status=DefaultScheduleStatus.RUNNING,
-        description="Every day: one run over every partition that is due. OPS_PIPELINE_SCHEDULE_HOUR and _TIMEZONE set the time.",
+        description="Every day: one run a source over every partition that is due."
+        " OPS_PIPELINE_SCHEDULE_HOUR and _TIMEZONE set the time.",
     )
-    def daily(context: ScheduleEvaluationContext) -> RunRequest | SkipReason:
+    def daily(context: ScheduleEvaluationContext) -> list[RunRequest] | SkipReason:
         moment = (context.scheduled_execution_time or utc_now()).astimezone(UTC)
         try:
-            keys = due_keys(home, RunOptions(today=settings.today, now=moment))
+            due = due_by_source(home, moment)
         except UserError as e:
             return SkipReason(str(e))
-        if not keys:
+        if not due:
             return SkipReason("nothing is due: everything settled is stored")
-        return RunRequest(
-            run_key=f"daily {moment.isoformat()}",
-            run_config=run_config(settings.runs_path / "keys", keys, moment),
-            tags={"ops_pipeline/due": str(len(keys))},
-        )
+        # Of a repeated tick, Dagster launches nothing whose key it has seen.
+        return [run_request(home, source, keys, moment, f"daily {source} {moment.isoformat()}") for source, keys in due.items()]
 
     return daily
+
+
+def build_intraday(home: Context, job: UnresolvedAssetJobDefinition) -> SensorDefinition:
+    """The sensor that launches a run a source as soon as something becomes due, for datasets that settle at different hours."""
+    minutes = home.settings.sensor_minutes
+
+    @sensor(
+        name="intraday",
+        job=job,
+        minimum_interval_seconds=minutes * 60,
+        # The daily run asks little of a vendor's quota and comes at an hour that everyone knows; more is the user's decision.
+        default_status=DefaultSensorStatus.STOPPED,
+        description=f"Every {minutes} minutes: one run a source over the partitions that have become due, without those that a run has in"
+        " hand or that have just failed. OPS_PIPELINE_SENSOR_MINUTES and OPS_PIPELINE_RETRY_MINUTES set the times.",
+    )
+    def intraday(context: SensorEvaluationContext) -> SensorResult | SkipReason:
+        moment = utc_now()
+        try:
+            due = due_by_source(home, moment)
+            held = recently_failed(home, moment) | in_hand(home, context.instance, moment) if due else set()
+        except UserError as e:
+            return SkipReason(str(e))
+        # An evaluation that Dagster repeats because its daemon died falls into the same slot.
+        slot = int(moment.timestamp()) // (minutes * 60)
+        requests = []
+        for source, keys in due.items():
+            free = [key for key in keys if key not in held]
+            if free:
+                requests.append(run_request(home, source, free, moment, f"intraday {source} {slot}"))
+        if not requests:
+            waiting = sum(map(len, due.values()))
+            return SkipReason(
+                f"{waiting} keys are due; runs have them in hand, or they failed less than {home.settings.retry_minutes} minutes ago"
+                if waiting
+                else "nothing is due: everything settled is stored"
+            )
+        return SensorResult(run_requests=requests)
+
+    return intraday
+
+
+def build_sweep(home: Context) -> SensorDefinition:
+    """The sensor that fails runs whose process is gone; Dagster's own launcher would let them hold their places for ever."""
+
+    @sensor(
+        name="dead_runs",
+        minimum_interval_seconds=60,
+        default_status=DefaultSensorStatus.RUNNING,
+        description="Fails runs whose process was killed, so that they do not hold their places in the queue for ever.",
+    )
+    def dead_runs(context: SensorEvaluationContext) -> SkipReason:
+        failed = fail_dead_runs(home, context.instance)
+        return SkipReason(f"failed {', '.join(failed)}: the process was gone" if failed else "every run's process is alive")
+
+    return dead_runs
 
 
 def build_sensor(home: Context) -> SensorDefinition:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
 from ops_pipeline.errors import DatabaseMissingError
+from ops_pipeline.ops.failures import answered_windows
 from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.watermark import (
@@ -26,7 +27,7 @@ from ops_pipeline.recipes.models import NO_TICKER, RequestMode
 from ops_pipeline.sources import Request
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
     from ops_pipeline.engine.context import Context
@@ -49,6 +50,8 @@ class RunOptions:
         today: pretend that it is the end of this day.
         now: decide as at this time; None: the clock. A re-execution decides as at its original's time.
         after_runs: runs that this one continues: what they completed is not asked again, also where a span was named.
+        windows: ask for exactly these windows (None: a request without dates), whatever is stored; a key that is not among them is not
+            asked, only promoted. The retry of a run gives what that run did not get.
     """
 
     layers: frozenset[str] = frozenset(LAYERS)
@@ -59,6 +62,7 @@ class RunOptions:
     today: date | None = None
     now: datetime | None = None
     after_runs: frozenset[str] = frozenset()
+    windows: Mapping[PartitionKey, Sequence[Window | None]] | None = None
 
 
 @dataclass(slots=True)
@@ -138,23 +142,18 @@ def due_keys(context: Context, options: RunOptions) -> list[PartitionKey]:
 
     A window that was answered up to its end is not due again before another session settles, even where the answer was empty.
     """
-    planned = plan(context, list(context.universe()), options)
-    waiting = [p for p in planned if p.verdict is None]
+    waiting = [p for p in plan(context, list(context.universe()), options) if p.verdict is None]
+    windows = {p.key: [Window(r.from_date, r.to_date) for r in p.requests if r.from_date and r.to_date] for p in waiting}
     try:
         with context.warehouse.reading() as connection:
-            latest = OpsRepo(connection).latest_files(p.key for p in waiting)
+            answered = answered_windows(connection, [(key, window) for key, mine in windows.items() for window in mine])
     except DatabaseMissingError:
-        latest = {}
-    return [p.key for p in waiting if p.pending or not _answered(p, latest.get(p.key))]
-
-
-def _answered(planned: PlannedKey, latest: DatasetInjestion | None) -> bool:
-    """Whether the partition's latest answer is that to the one window which is planned, or to a wider one."""
-    if len(planned.requests) != 1 or latest is None or not latest.request_complete or latest.silver_errors is not None:
-        return False
-    window = planned.requests[0]
-    begin, end = latest.requested_from_date, latest.requested_to_date
-    return bool(begin and end and window.from_date and window.to_date and begin <= window.from_date and window.to_date <= end)
+        answered = set()
+    return [
+        p.key
+        for p in waiting
+        if p.pending or len(windows[p.key]) < len(p.requests) or any((p.key, w) not in answered for w in windows[p.key])
+    ]
 
 
 def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions) -> _Known:
@@ -194,6 +193,10 @@ def _decide(
 ) -> None:
     recipe = item.recipe
     if recipe is None:
+        return
+    if options.windows is not None:
+        item.requests = [_request(recipe, item.key, window) for window in options.windows.get(item.key, ())]
+        item.reason = "asked again as it was asked" if item.requests else ""
         return
     if recipe.mode is RequestMode.SNAPSHOT:
         if options.full or due_by_cadence(recipe, known.answers.get(item.key), now, options.today):

@@ -9,10 +9,10 @@ The operating system drops the lock when the process dies, however it dies; no c
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import os
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING
 from urllib.parse import quote, unquote
 
@@ -37,9 +37,13 @@ class Leases:
     def _path(self, run_id: str) -> Path:
         return self.folder / f"{quote(run_id, safe='')}.lease"
 
-    @contextmanager
-    def held(self, run_id: str) -> Iterator[None]:
+    @contextlib.contextmanager
+    def held(self, run_id: str, *, keep: bool = False) -> Iterator[None]:
         """Holds the run's lease; the file goes when the run ends or is stopped in order, and stays, unlocked, when it dies or fails.
+
+        Args:
+            run_id: the run.
+            keep: leave the file, unlocked, in every case; its time is then that of the end.
 
         Raises:
             UserError: when the folder cannot be written, or the run id is already running.
@@ -62,7 +66,9 @@ class Leases:
             ended = True  # stopped: what the run held is recorded by now
             raise
         finally:
-            if ended:
+            if keep:
+                os.utime(handle)
+            elif ended:
                 path.unlink(missing_ok=True)
             os.close(handle)
 
@@ -112,6 +118,17 @@ class Leases:
         if not self.folder.is_dir():
             return set()
         return self.dead(unquote(path.stem) for path in self.folder.glob("*.lease"))
+
+    def released(self) -> dict[str, float]:
+        """Runs whose lease file is there and that nobody holds, with the file's time in seconds since 1970.
+
+        That is when the run ended; of a run that was killed, when it began or last wrote a note.
+        """
+        found = {}
+        for run_id in self.left_behind():
+            with contextlib.suppress(FileNotFoundError):
+                found[run_id] = self._path(run_id).stat().st_mtime
+        return found
 
     def forget(self, run_ids: Iterable[str]) -> None:
         """Removes the lease files of dead runs whose rows are settled."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any
 
 from ops_pipeline.errors import DatabaseMissingError
 from ops_pipeline.ops import queries
+from ops_pipeline.ops.failures import Failure, latest_failures, left_of
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.ops.watermark import Span, next_from_date
+from ops_pipeline.ops.watermark import Span, Window, next_from_date
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
@@ -124,3 +125,18 @@ class OpsService:
         """A page of partitions and what they cover."""
         with self.warehouse.reading() as connection:
             return queries.coverage(connection, wanted, limit=limit, offset=offset)
+
+    # --- what failed ----------------------------------------------------------------------------------------------------------
+
+    def latest_failures(self) -> list[Failure]:
+        """Partitions whose latest attempt failed or was deferred; none where there is no database yet."""
+        try:
+            with self.warehouse.reading() as connection:
+                return latest_failures(connection)
+        except DatabaseMissingError:
+            return []
+
+    def left_of(self, run_id: str) -> dict[PartitionKey, list[Window | None]]:
+        """What is left of a run; see `failures.left_of`."""
+        with self.warehouse.reading() as connection:
+            return left_of(connection, run_id)

@@ -12,6 +12,7 @@ import dagster as dg
 from ops_pipeline.definitions import build_defs
 from ops_pipeline.defs.partitions import partitions_def
 from ops_pipeline.engine.context import Context, build_context
+from ops_pipeline.recipes.loading import Catalogue
 from ops_pipeline.settings import load_settings
 from ops_pipeline.sources import Answer, Request, SourceError
 from ops_pipeline.sources.sample import SampleSource
@@ -24,9 +25,10 @@ UNIVERSE = f"datasets:\n  {EOD}: [{', '.join(TICKERS)}]\n"
 
 @dataclass
 class Faulty:
-    """The sample source; fails for some tickers, answers text that is no JSON for others, and notes every request."""
+    """The sample source; fails for some tickers, has no quota or answers text that is no JSON for others, and notes every request."""
 
     failing: set[str] = field(default_factory=set)
+    deferring: set[str] = field(default_factory=set)
     unreadable: set[str] = field(default_factory=set)
     asked: list[Request] = field(default_factory=list)
 
@@ -34,6 +36,8 @@ class Faulty:
         self.asked.append(request)
         if request.ticker in self.failing:
             raise SourceError(f"the vendor does not answer for {request.ticker}", kind="transient", status_code=503, body=b"busy")
+        if request.ticker in self.deferring:
+            raise SourceError("the quota of the day is used up; it begins anew at midnight", kind="deferred", status_code=429)
         if request.ticker in self.unreadable:
             yield Answer(b"<html>not what was asked for</html>", status_code=200)
             return
@@ -52,6 +56,17 @@ def make_home(folder: Path, source: Faulty | None = None, universe: str = UNIVER
     if source is not None:
         context = replace(context, open_source=lambda *_: source)
     return context
+
+
+def two_sources(folder: Path, source: Faulty | None = None) -> Context:
+    """A home with the sample source twice, the second time under the name `other`."""
+    home = make_home(folder, source)
+    sample = home.catalogue
+    (folder / "universe.yaml").write_text(f"{UNIVERSE}  other.eod-prices: [{', '.join(TICKERS[:2])}]\n", encoding="utf-8")
+    recipe = sample.recipes[EOD].model_copy(update={"source": "other"})
+    declaration = sample.sources["sample"].model_copy(update={"name": "other"})
+    catalogue = Catalogue({**sample.sources, "other": declaration}, {**sample.recipes, recipe.dataset_key: recipe})
+    return replace(home, catalogue=catalogue)
 
 
 @dataclass
@@ -101,6 +116,18 @@ class Lake:
         """Cell -> the outcome that its bronze event tells."""
         found = materializations(self.instance, result.run_id)
         return {str(m.partition): str(m.metadata["outcome"].value) for m in found if m.asset_key == dg.AssetKey("bronze")}
+
+    def checks(self, result: dg.ExecuteInProcessResult) -> dict[tuple[str, str], dg.AssetCheckEvaluation]:
+        """(asset, check) -> its evaluation by a run."""
+        entries = self.instance.all_logs(result.run_id, of_type=dg.DagsterEventType.ASSET_CHECK_EVALUATION)
+        found = [e.get_dagster_event().event_specific_data for e in entries]
+        return {(c.asset_key.to_user_string(), c.check_name): c for c in found}
+
+    def tags(self, result: dg.ExecuteInProcessResult) -> dict[str, str]:
+        """The project's own tags of a run."""
+        run = self.instance.get_run_by_id(result.run_id)
+        assert run is not None
+        return {k.removeprefix("ops_pipeline/"): v for k, v in run.tags.items() if k.startswith("ops_pipeline/")}
 
     def rows(self, sql: str) -> list[tuple[object, ...]]:
         with self.context.warehouse.reading() as connection:

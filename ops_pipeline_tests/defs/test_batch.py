@@ -67,6 +67,26 @@ def test_where_dagster_no_longer_takes_planned_events_the_run_still_fails_and_na
     assert [status[c] for c in CELLS] == ["MATERIALIZED", None, "MATERIALIZED"]
 
 
+def test_a_long_run_keeps_no_event_in_memory_and_every_one_in_the_log(lake: Lake, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("ops_pipeline.defs.assets.KEPT_EVENTS", 4)
+    result = lake.batch(partitions=CELLS)
+    assert result.success
+    assert sorted(lake.told(result)) == sorted((layer, cell) for layer in LAYERS for cell in CELLS)
+    held = [e for e in result.all_events if e.event_type_value == "ASSET_MATERIALIZATION"]
+    assert len(held) == len(CELLS) * len(LAYERS) % 4
+    for layer in LAYERS:
+        assert [lake.status(layer)[c] for c in CELLS] == ["MATERIALIZED"] * 3
+
+
+def test_the_run_ends_with_how_many_keys_came_to_what(lake: Lake, source: Faulty) -> None:
+    source.failing = {"IBM"}
+    result = lake.batch(partitions=[*CELLS, f"{FX}|AAPL"])
+    said = "2 promoted, 1 not applicable, 1 failed"
+    assert lake.tags(result) == {"kind": "batch", "failed": "1", "outcomes": said}
+    logged = [e.user_message for e in lake.instance.all_logs(result.run_id)]
+    assert f"4 keys: {said}" in logged
+
+
 def test_a_key_that_fails_in_bronze_after_storing_keeps_its_body(lake: Lake, source: Faulty) -> None:
     source.unreadable = {"MSFT"}
     result = lake.batch(partitions=CELLS)

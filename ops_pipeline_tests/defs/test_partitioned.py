@@ -6,6 +6,7 @@ import dagster as dg
 
 from ops_pipeline_tests.defs.homes import EOD, FX, LAYERS, TICKERS, Faulty, Lake
 
+CHECKS = ("every_record_is_accounted_for", "silver_holds_what_the_ledger_counted")
 CELLS = [f"{EOD}|{t}" for t in TICKERS]
 
 
@@ -67,14 +68,24 @@ def test_silver_alone_before_bronze_has_nothing_to_do(lake: Lake, source: Faulty
     assert source.asked == []
 
 
+def test_a_key_without_quota_closes_and_is_no_failure(lake: Lake, source: Faulty) -> None:
+    source.deferring = {"IBM"}
+    result = lake.materialize(CELLS[0], CELLS[2])
+    assert result.success
+    assert lake.outcomes(result) == {CELLS[0]: "promoted", CELLS[1]: "deferred", CELLS[2]: "promoted"}
+    assert sorted(lake.told(result)) == sorted((layer, cell) for layer in LAYERS for cell in CELLS)
+    assert lake.tags(result) == {"failed": "0", "outcomes": "2 promoted, 1 deferred"}
+    single = lake.materialize(CELLS[1])
+    assert single.success
+    assert lake.outcomes(single) == {CELLS[1]: "deferred"}
+    assert lake.told(lake.batch(partitions=CELLS)) == [], "nobody planned these events, and nothing changed"
+
+
 def test_the_checks_are_evaluated_by_the_run(lake: Lake) -> None:
-    result = lake.materialize(CELLS[0])
-    checks = {
-        e.event_specific_data.check_name: e.event_specific_data.passed
-        for e in result.all_events
-        if e.event_type_value == "ASSET_CHECK_EVALUATION"
-    }
-    assert checks == {"every_record_is_accounted_for": True, "silver_holds_what_the_ledger_counted": True}
+    found = {key: c.passed for key, c in lake.checks(lake.materialize(CELLS[0])).items()}
+    assert found == {("silver", name): True for name in CHECKS} | {(layer, "no_partitions_left_failed"): True for layer in LAYERS}
+    one_layer = lake.checks(lake.materialize(CELLS[0], assets=("bronze",)))
+    assert set(one_layer) == {("bronze", "no_partitions_left_failed")}
 
 
 def test_the_checks_find_a_row_that_nobody_counted(lake: Lake) -> None:
@@ -83,9 +94,7 @@ def test_the_checks_find_a_row_that_nobody_counted(lake: Lake) -> None:
         connection.execute("DELETE FROM silver.sample_eod_prices WHERE date = DATE '2005-01-03'")
         connection.execute("UPDATE ops.file_ingestions SET silver_rows_created = silver_rows_created - 2")
     again = lake.materialize(CELLS[0])
-    found = {
-        e.event_specific_data.check_name: e.event_specific_data.passed
-        for e in again.all_events
-        if e.event_type_value == "ASSET_CHECK_EVALUATION"
+    found = {key: c.passed for key, c in lake.checks(again).items()}
+    assert found == {("silver", name): False for name in CHECKS} | {
+        (layer, "no_partitions_left_failed"): True for layer in LAYERS
     }
-    assert found == {"every_record_is_accounted_for": False, "silver_holds_what_the_ledger_counted": False}

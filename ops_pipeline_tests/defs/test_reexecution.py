@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -95,3 +97,29 @@ def test_the_day_of_a_re_execution_is_the_original_one(home: Path, instance: dg.
     with make_home(home).warehouse.reading() as connection:
         days = connection.execute("SELECT DISTINCT requested_to_date FROM ops.file_ingestions").fetchall()
     assert [str(d[0]) for d in days] == ["2010-06-30"], "12:00 UTC is before the session of 1 July has settled in New York"
+
+
+def test_without_a_day_in_its_config_a_re_execution_decides_as_at_the_first_runs_start(
+    home: Path, instance: dg.DagsterInstance, tmp_path: Path
+) -> None:
+    def execute(parent: str | None) -> str:
+        options = dg.ReexecutionOptions(parent_run_id=parent) if parent else None
+        with dg.execute_job(
+            dg.reconstructable(targets.batch_job), instance=instance, reexecution_options=options, raise_on_error=False
+        ) as result:
+            return result.run_id
+
+    (home / targets.FAILING).write_text("AAPL")
+    first = execute(None)
+    [storage] = tmp_path.rglob("runs.db")
+    with sqlite3.connect(storage) as database:
+        began = datetime(2010, 7, 1, 12, tzinfo=UTC).timestamp()
+        database.execute("UPDATE runs SET start_time = ? WHERE run_id = ?", [began, first])
+    second = execute(first)
+    (home / targets.FAILING).write_text("")
+    third = execute(second)
+    with make_home(home).warehouse.reading() as connection:
+        asked = connection.execute("SELECT run_id, ticker, requested_to_date::VARCHAR FROM ops.file_ingestions").fetchall()
+    assert [(t, day) for run, t, day in asked if run == second] == [("AAPL", "2010-06-30")]
+    assert [(t, day) for run, t, day in asked if run == third] == [("AAPL", "2010-06-30")]
+    assert {day for run, _, day in asked if run == first} == {"2013-03-01"}

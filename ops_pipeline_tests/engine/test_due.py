@@ -134,6 +134,23 @@ def test_an_answer_that_lags_is_not_due_before_the_next_session(tmp_path: Path) 
     assert due(context, today=FEBRUARY + timedelta(days=1)) == ["AAA"]
 
 
+def test_holes_that_the_vendor_cannot_fill_are_asked_once_a_session(tmp_path: Path) -> None:
+    known = [FIRST, date(2024, 1, 10), date(2024, 1, 22), FEBRUARY]
+
+    async def single_days_only(request: Request) -> AsyncIterator[Answer]:
+        yield Answer(body(prices(request) if request.from_date == request.to_date else []))
+
+    context = make(tmp_path, Vendor(single_days_only), lookback_days=0)
+    for day in known:
+        run(context, from_date=day, to_date=day)
+    assert len(windows(context)) == 3
+    assert due(context) == ["AAA"]
+    run(context)
+    assert len(windows(context)) == 3, "no row came, so they are holes still"
+    assert due(context) == []
+    assert due(context, today=FEBRUARY + timedelta(days=1)) == ["AAA"]
+
+
 def test_a_universe_file_that_a_setting_names_must_exist(tmp_path: Path) -> None:
     context = make_home(tmp_path / "home", universe_file=tmp_path / "nowhere.yaml")
     with pytest.raises(UniverseError, match="OPS_PIPELINE_UNIVERSE_FILE names this file, which does not exist"):
