@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from ops_pipeline.recipes.loading import load_catalogue
-from ops_pipeline.recipes.models import ColumnType, Recipe, RequestMode, SourceDeclaration
+from ops_pipeline.recipes.models import ColumnType, Recipe, RequestMode
+from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline_tests.recipes.files import RECIPE, SOURCE, without
 
 PRICES = load_catalogue().recipes["sample.eod-prices"]
