@@ -58,7 +58,7 @@ class Seen:
     @property
     def ticker(self) -> str:
         """The parameter `symbol`, or else the last part of the path."""
-        return self.params.get("symbol", unquote(self.path.rsplit("/", 1)[1]))
+        return self.params.get("symbol", unquote(self.path.rsplit("/", 1)[-1]))
 
     @property
     def window(self) -> tuple[date | None, date | None]:

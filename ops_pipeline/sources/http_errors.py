@@ -57,7 +57,7 @@ class Refusals:
             if 200 <= status < 300:
                 return None
             kind = "transient" if status in TRANSIENT_STATUS else "permanent"
-        said = self._redactor.text(_said(body[:_SHOWN].decode("utf-8", "replace")))
+        said = self._redactor.text(_said(body[:_SHOWN].decode("utf-8", "replace")))[:_LONGEST_QUOTE].rstrip(". ")
         answer = f"HTTP {status}{f': {said}' if said else ''}"
         pause = seconds(headers.get("Retry-After"))
         if pause is not None and pause > self._http.longest_pause_seconds and status == TOO_MANY_REQUESTS and kind == "transient":
@@ -116,13 +116,13 @@ def is_cut(body: bytes) -> bool:
 
 
 def _said(beginning: str) -> str:
-    """The vendor's own words in one short line: a JSON object's message, or the beginning of a text that is no page."""
+    """The vendor's own words in one line: a JSON object's message, or the beginning of a text that is no page."""
     try:
         content = json.loads(beginning)
     except (ValueError, RecursionError):
         content = "" if beginning.lstrip()[:1] in ("<", "[", "{") else beginning
     text = "".join(c if c.isprintable() else " " for c in _message(content))
-    return " ".join(text.split())[:_LONGEST_QUOTE].rstrip(". ")
+    return " ".join(text.split())
 
 
 def _message(content: Any, depth: int = 3) -> str:

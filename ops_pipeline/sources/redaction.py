@@ -7,6 +7,7 @@ Belongs here: finding a key in bodies and sentences, however it is written there
 from __future__ import annotations
 
 import re
+import string
 from typing import Final
 
 REDACTED: Final = "[redacted]"
@@ -14,6 +15,10 @@ REDACTED: Final = "[redacted]"
 SHORTEST_KEY: Final = 8
 
 _RUN: Final = 4
+# So much of a key is looked for at the end of a body, where a character takes so many bytes at most, the last one perhaps not in full.
+_BEGINNING: Final = 6
+_WIDEST: Final = 8
+_STUMP: Final = re.compile(rb"(?:%[0-9A-Fa-f]{0,3}|\\+(?:u[0-9A-Fa-f]{0,3})?|&#?[A-Za-z0-9]{0,5})?\Z")
 _ENTITIES: Final = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
@@ -33,7 +38,12 @@ class Redactor:
         self._pattern: re.Pattern[bytes] | None = None
         if key is None or len(key) < SHORTEST_KEY:
             return
-        self._pattern = re.compile("".join(_written(c) for c in key).encode())
+        # Letters and digits are left as they are by every encoder but those that encode all, which have forms of their own.
+        self._pattern = re.compile("".join(c if c.isalnum() else f"(?:{'|'.join(_ways(c))})" for c in key).encode())
+        self._beginning = re.compile("".join(f"(?:{'|'.join(_ways(c))})" for c in key[:_BEGINNING]).encode())
+        # A body that ends with another byte, as whole answers do, does not end in a key.
+        self._last = {c.encode() for c in {*key, *string.ascii_letters, *string.digits, *"%\\&#;"}}
+        self._characters = [[re.compile(way.encode()) for way in _ways(c)] for c in key]
         # What every encoder writes alike: without it in a body there is no need to look for more. A short run would be in every body.
         run = max(re.findall("[A-Za-z0-9]*", key), key=len).encode()
         self._run = run if len(run) >= _RUN else b""
@@ -46,7 +56,7 @@ class Redactor:
         """A body without the key, and whether something was taken out."""
         if self._pattern is None:
             return body, False
-        clean = body
+        clean = self._without_beginning(body)
         if self._run in body:
             clean = self._pattern.sub(REDACTED.encode(), clean)
         # One byte is found ten times as fast as a text, and most bodies hold neither of these.
@@ -57,19 +67,28 @@ class Redactor:
             clean = clean.replace(self._wide, REDACTED.encode("utf-16-le")[:-1])
         return clean, clean != body
 
+    def _without_beginning(self, body: bytes) -> bytes:
+        """The body without the beginning of a key that it ends in the middle of: answers are cut, and not only between words."""
+        if body[-1:] not in self._last:
+            return body
+        start = max(0, len(body) - _WIDEST * len(self._characters))
+        for found in self._beginning.finditer(body, start):
+            # Every place up to which the key's characters so far may reach: a key that holds a percent sign can be read in two ways.
+            ends = {found.start()}
+            for k, ways in enumerate(self._characters):
+                if k >= _BEGINNING and any(_STUMP.match(body, end) for end in ends):
+                    return body[: found.start()] + REDACTED.encode()
+                ends = {written.end() for end in ends for way in ways if (written := way.match(body, end))}
+        return body
+
     def text(self, text: str) -> str:
         """A sentence without the key."""
         return self.body(text.encode("utf-8", "replace"))[0].decode("utf-8", "replace")
 
 
-def _written(character: str) -> str:
-    """A pattern for every way in which one character of a key is written: encoders differ in what they leave as it is."""
-    plain = re.escape(character)
-    if character.isalnum():
-        return plain
-    code = ord(character)
+def _ways(character: str) -> list[str]:
+    """Patterns for the ways in which one character of a key is written: encoders differ in what they leave as it is."""
+    plain, code = re.escape(character), ord(character)
     digits = "".join(d if d.isdigit() else f"[{d}{d.upper()}]" for d in f"{code:02x}")
-    ways = [rf"\\*{plain}", f"%(?:25)*{digits}", rf"\\+u00{digits}", f"&#0*{code};", f"&#[xX]0*{digits};"]
-    if character in _ENTITIES:
-        ways.insert(0, f"&{_ENTITIES[character]};")
-    return f"(?:{'|'.join(ways)})"
+    ways = [plain, rf"\\+{plain}", f"%(?:25)*{digits}", rf"\\+u00{digits}", f"&#0*{code};", f"&#[xX]0*{digits};"]
+    return [*ways, f"&{_ENTITIES[character]};"] if character in _ENTITIES else ways

@@ -7,7 +7,7 @@ import json
 from urllib.parse import quote, quote_plus
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops_pipeline.sources.redaction import REDACTED, SHORTEST_KEY, Redactor
@@ -47,6 +47,24 @@ def test_a_key_is_found_however_it_is_written(way: str, key: str, before: bytes,
     assert written not in clean
     assert key.encode() not in clean
     assert clean.count(REDACTED.encode()) >= 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=50)
+@given(key=KEYS | PLAIN, left=st.integers(6, 60), before=st.binary(max_size=300))
+def test_a_body_that_ends_in_the_middle_of_a_key_keeps_none_of_it(way: str, key: str, left: int, before: bytes) -> None:
+    if left >= len(key) or way == "twice":
+        return
+    whole, part = WAYS[way](key).encode(), WAYS[way](key[:left]).encode()
+    assert whole.startswith(part)
+    more = whole[len(part) :]
+    for stump in range(min(3, len(more) - 1) if more[:1] in (b"%", b"\\", b"&") else 0):
+        clean, redacted = Redactor(key).body(before + b"=" + part + more[: stump + 1])
+        assert redacted, stump
+        assert part not in clean or part in before
+    clean, redacted = Redactor(key).body(before + b"=" + part)
+    assert redacted
+    assert clean.endswith(REDACTED.encode())
 
 
 @pytest.mark.parametrize("way", WAYS)
