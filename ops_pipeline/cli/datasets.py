@@ -61,13 +61,13 @@ def show(
     recipe = context.catalogue.recipe(key)
     if as_json:
         source = context.catalogue.sources[recipe.source]
-        key = source.http.key if source.http else None
+        api_key = source.http.key if source.http else None
         output.print_json(
             {
                 **_summary(recipe),
                 "recipe_hash": recipe.recipe_hash,
                 "source_declaration": source.model_dump(mode="json"),
-                "api_key": {"variable": key.env, "set": _is_set(key), "place": key.place} if key else None,
+                "api_key": {"variable": api_key.env, "set": _is_set(api_key), "place": api_key.place} if api_key else None,
                 "recipe": recipe.model_dump(mode="json", by_alias=True),
             }
         )
