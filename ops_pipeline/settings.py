@@ -102,11 +102,26 @@ class Settings(BaseSettings):
         return (self.home / "runs").absolute()
 
 
+# A source's address in place of the one in its recipe file: for a proxy of the vendor's interface, a mirror, a test.
+_BASE_URL = re.compile(rf"{PREFIX}SOURCE_[A-Z0-9_]+_BASE_URL", re.ASCII)
+
+
+def base_url_variable(source: str) -> str:
+    """The environment variable that gives a source another address, such as OPS_PIPELINE_SOURCE_MY_VENDOR_BASE_URL for my-vendor."""
+    return f"{PREFIX}SOURCE_{source.upper().replace('-', '_')}_BASE_URL"
+
+
+def base_url_variables() -> dict[str, str]:
+    """The variables of that kind that are set, with their addresses; whether their sources exist is not known here."""
+    return {name: value for name, value in os.environ.items() if value and _BASE_URL.fullmatch(name.upper())}
+
+
 def _refuse_unknown_variables() -> None:
     """A misspelt variable would be ignored in silence, and the run would write where nobody looks."""
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     for variable in os.environ:
-        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+        name = variable.upper()
+        if name.startswith(PREFIX) and name not in known and not _BASE_URL.fullmatch(name):
             close = difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known variables: {', '.join(known)}."
             raise SettingsError(f"{variable} is no setting of ops_pipeline; {hint} Rename or unset it.")

@@ -15,6 +15,7 @@ from ops_pipeline.cli.options import HomeOption, JsonOption
 
 if TYPE_CHECKING:
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.recipes.http import ApiKey, HttpRequest, HttpSource
     from ops_pipeline.recipes.models import Recipe
 
 app = typer.Typer(
@@ -59,10 +60,16 @@ def show(
     context = open_home(home)
     recipe = context.catalogue.recipe(key)
     if as_json:
-        source = context.catalogue.sources[recipe.source].model_dump(mode="json")
-        declared = recipe.model_dump(mode="json", by_alias=True)
+        source = context.catalogue.sources[recipe.source]
+        api_key = source.http.key if source.http else None
         output.print_json(
-            {**_summary(recipe), "recipe_hash": recipe.recipe_hash, "source_declaration": source, "recipe": declared}
+            {
+                **_summary(recipe),
+                "recipe_hash": recipe.recipe_hash,
+                "source_declaration": source.model_dump(mode="json"),
+                "api_key": {"variable": api_key.env, "set": _is_set(api_key), "place": api_key.place} if api_key else None,
+                "recipe": recipe.model_dump(mode="json", by_alias=True),
+            }
         )
         return
     _print_contract(context, recipe)
@@ -85,6 +92,30 @@ def _summary(recipe: Recipe) -> dict[str, Any]:
     }
 
 
+def _is_set(key: ApiKey) -> bool:
+    """Whether the key can be used; what it is stays in the environment."""
+    try:
+        return key.read() is not None
+    except ValueError:
+        return False
+
+
+def _asking(http: HttpSource, request: HttpRequest) -> dict[str, str]:
+    """How the vendor is asked, and where its key comes from."""
+    params = [f"{name}={text}" for name, text in request.params.items()]
+    key = http.key
+    if key is None:
+        told = "none"
+    else:
+        told = f"environment variable {key.env}, which is {'set' if _is_set(key) else 'not set'}; sent as {key.place}"
+    return {
+        "request": f"GET {http.base_url}{request.path}",
+        "parameters": ", ".join(params) or "none",
+        "API key": told,
+        "patience": f"{http.attempts} attempts of {http.timeout_seconds:g} s, pauses of at most {http.longest_pause_seconds:g} s",
+    }
+
+
 def _print_contract(context: Context, recipe: Recipe) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -96,6 +127,7 @@ def _print_contract(context: Context, recipe: Recipe) -> None:
         "page": recipe.url or source.url,
         "domain": recipe.domain,
         "asked": f"{'ticker by ticker' if recipe.per_ticker else 'as a whole'}, mode {recipe.mode.value}, {recipe.cadence}",
+        **(_asking(source.http, recipe.request) if source.http and recipe.request else {}),
         "dates": f"{output.span(recipe.first_date, recipe.last_date)} in column {recipe.date_column}"
         if recipe.date_column
         else "none",

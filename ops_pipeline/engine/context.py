@@ -16,13 +16,15 @@ from ops_pipeline.ops.leases import Leases
 from ops_pipeline.ops.service import OpsService
 from ops_pipeline.recipes.loading import Catalogue, load_catalogue
 from ops_pipeline.recipes.universe import Universe, load_universe
+from ops_pipeline.settings import base_url_variables
 from ops_pipeline.sources import open_source
 from ops_pipeline.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from ops_pipeline.recipes.models import Recipe, SourceDeclaration
+    from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.recipes.source import SourceDeclaration
     from ops_pipeline.settings import Settings
     from ops_pipeline.sources import Source
 
@@ -76,6 +78,7 @@ def build_context(settings: Settings, *, notify: Callable[[str], None] | None = 
 
     Raises:
         RecipeError: when a recipe file is wrong.
+        SettingsError: when a variable gives an address to a source that has none.
         MigrationError: when the migrations on disk are.
     """
     warehouse = Warehouse(
@@ -86,7 +89,7 @@ def build_context(settings: Settings, *, notify: Callable[[str], None] | None = 
     )
     return Context(
         settings=settings,
-        catalogue=load_catalogue(settings.recipes_path),
+        catalogue=load_catalogue(settings.recipes_path, base_urls=base_url_variables()),
         service=OpsService(warehouse),
         store=BronzeStore(settings.bronze_path),
         leases=Leases(settings.runs_path),

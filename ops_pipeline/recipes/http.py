@@ -2,6 +2,8 @@
 
 Belongs here: the models of a recipe file's `http` and `request` blocks and their rules. Does not belong here: sending (`sources.http`),
 and everything about what an answer means (`models`).
+
+No message of this module shows what was given where a key may stand: people paste keys into addresses and into `env`.
 """
 
 from __future__ import annotations
@@ -21,34 +23,70 @@ if TYPE_CHECKING:
 # What a request's templates may name; each is a part of the request's identity.
 PLACEHOLDERS = ("ticker", "from_date", "to_date")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
+# One way to read an address only: what a browser, Python and aiohttp read differently (blanks, backslashes, users) is refused.
+_ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^?#]*)?", re.ASCII)
+# RFC 3986, section 3.3: what a path may hold as it is.
+_PATH_TEXT = re.compile(r"(?:[A-Za-z0-9._~!$&'()*+,;=:@/-]|%[0-9A-Fa-f]{2})*", re.ASCII)
+_VARIABLE = re.compile(r"[A-Z][A-Z0-9]*(_[A-Z0-9]+)+", re.ASCII)
+_KEY_TEXT = re.compile(r"[\x21-\x7e]+", re.ASCII)
+_OWN_VARIABLES = "OPS_PIPELINE_"
+_NAMES_OF_KEYS = re.compile(
+    r"(x[-_])?(api|access|auth|secret|client)[-_]?(key|token|secret)|authorization|password", re.IGNORECASE
+)
 
-EnvironmentName = Annotated[str, StringConstraints(pattern=r"^[A-Z][A-Z0-9_]*$", max_length=80)]
-Token = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.\[\]-]+$", max_length=80)]
+ParamName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.$:\[\]-]+$", max_length=80)]
+HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=80)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class ApiKey(_Model):
     """Where the vendor's key comes from and where it goes; the key itself stands in the environment and nowhere else."""
 
-    env: EnvironmentName
-    query: Token | None = Field(default=None, description="the query parameter that carries the key")
-    header: Token | None = Field(default=None, description="the header that carries the key")
-    prefix: str = Field(default="", description="text before the key in the header, such as `Token `")
+    env: str = Field(max_length=80, description="the environment variable that holds the key")
+    query: ParamName | None = Field(default=None, description="the query parameter that carries the key")
+    header: HeaderName | None = Field(default=None, description="the header that carries the key")
+    prefix: str = Field(default="", pattern=r"^[ -~]*$", description="text before the key in the header, such as `Token `")
+
+    @field_validator("env")
+    @classmethod
+    def _a_name(cls, value: str) -> str:
+        # Some vendors' keys are capitals and digits: the underscore tells a name from a key that was pasted here.
+        if not _VARIABLE.fullmatch(value) or value.startswith(_OWN_VARIABLES):
+            raise ValueError(
+                "write the name of an environment variable here, in capitals and with an underscore, such as FMP_API_KEY"
+                f" (and not {_OWN_VARIABLES}...: those are settings); never the key itself"
+            )
+        return value
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:
         if (self.query is None) == (self.header is None):
-            raise ValueError("key: name either `query` or `header`, the place that carries the key")
+            raise ValueError("name either `query` or `header`, the place that carries the key")
         if self.prefix and self.header is None:
-            raise ValueError("key: a prefix stands before the key in a header; name the header")
+            raise ValueError("a prefix stands before the key in a header; name the header")
         return self
 
+    @property
+    def place(self) -> str:
+        """Where the key goes, in words."""
+        return f"query parameter {self.query}" if self.query else f"header {self.header}"
+
     def read(self) -> str | None:
-        """The key from the environment; None where the variable is not set."""
-        return os.environ.get(self.env) or None
+        """The key from the environment, without blanks around it; None where the variable is not set.
+
+        Raises:
+            ValueError: the variable holds what no key is made of; the text does not show it.
+        """
+        key = os.environ.get(self.env, "").strip()
+        if key and not _KEY_TEXT.fullmatch(key):
+            raise ValueError(
+                f"the environment variable {self.env} holds a blank or a letter outside ASCII: set it to the key alone;"
+                " a word before it, such as Bearer, goes into `prefix`"
+            )
+        return key or None
 
 
 class ErrorPattern(_Model):
@@ -66,7 +104,7 @@ class HttpSource(_Model):
         key: where the API key comes from and goes; None where the vendor wants none.
         timeout_seconds: from the request to the last byte.
         attempts: how often a request is sent at most; only transient errors are asked again.
-        longest_pause_seconds: a vendor that wants a longer pause than this (Retry-After) is asked again by the next run.
+        longest_pause_seconds: a vendor that wants a longer pause than this (Retry-After) is asked again by a later run.
         max_bytes: of an unpacked answer; a larger one is refused.
         errors: texts by which an answer is an error, also with status 200; the first that matches counts.
     """
@@ -82,73 +120,136 @@ class HttpSource(_Model):
     @field_validator("base_url")
     @classmethod
     def _a_place(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise ValueError(f"{value!r} is no address such as https://api.example.com")
-        if parts.query or parts.fragment or parts.username or parts.password:
-            raise ValueError("write scheme, host and path only: no user, no query, no fragment; a key goes into `key`")
-        if parts.scheme == "http" and parts.hostname not in _LOOPBACK:
-            raise ValueError(f"use https: over http anybody on the way reads and changes what {parts.hostname} answers")
-        return value.rstrip("/")
+        return base_address(value)
 
 
 class HttpRequest(_Model):
     """How a dataset is asked for: a path and query parameters, in which `{ticker}`, `{from_date}` and `{to_date}` are filled in.
 
-    A parameter whose placeholder has no value (no dates in a snapshot) is left out.
+    A parameter whose placeholder has no value is left out.
     """
 
     path: str
-    params: dict[Token, str] = {}
+    params: dict[ParamName, str] = {}
 
     @field_validator("path")
     @classmethod
     def _below_the_base(cls, value: str) -> str:
-        if not value.startswith("/") or re.search(r"[?#\s]", value):
-            raise ValueError(f"{value!r} must begin with / and hold no ?, # or blank; parameters go into `params`")
-        _placeholders(value)
+        if not value.startswith("/"):
+            raise ValueError("a path begins with /")
+        if any(not _PATH_TEXT.fullmatch(text) for text, _ in _parts(value)):
+            raise ValueError("write parameters into `params`, and percent-encode what else a path cannot hold, such as %20")
+        _refuse_steps(value)
         return value
 
     @field_validator("params")
     @classmethod
-    def _known_placeholders(cls, value: dict[str, str]) -> dict[str, str]:
-        for template in value.values():
-            _placeholders(template)
+    def _no_key_and_known_placeholders(cls, value: dict[str, str]) -> dict[str, str]:
+        for name, template in value.items():
+            _parts(template)
+            if _NAMES_OF_KEYS.fullmatch(name):
+                raise ValueError(
+                    f"{name} is the name of a key, and what stands here is stored and shown: declare it in the source's `http.key`"
+                )
         return value
 
     @cached_property
     def constants(self) -> tuple[tuple[str, str], ...]:
         """What is the same in every request of the dataset, sorted: the path's template and the parameters without placeholder."""
-        fixed = {name: text for name, text in self.params.items() if not _placeholders(text)}
+        fixed = {name: text for name, text in self.params.items() if not _names(_parts(text))}
         return tuple(sorted({":path": self.path, **fixed}.items()))
 
-    @property
-    def names_ticker(self) -> bool:
-        """Whether the ticker is a part of the request."""
-        return any("ticker" in _placeholders(text) for text in (self.path, *self.params.values()))
+    @cached_property
+    def placeholders(self) -> frozenset[str]:
+        """What is filled in, such as `ticker`."""
+        return frozenset().union(*(_names(_parts(text)) for text in (self.path, *self.params.values())))
 
-    @property
-    def names_dates(self) -> bool:
-        """Whether the from-date or the to-date is a part of the request."""
-        return any({"from_date", "to_date"} & _placeholders(text) for text in (self.path, *self.params.values()))
+    @cached_property
+    def _formats(self) -> dict[frozenset[str], str]:
+        """Path and query as one format string for each set of values that requests had so far: a run asks thousands of times the same."""
+        return {}
 
-    def render(self, ticker: str, from_date: date | None, to_date: date | None) -> tuple[str, dict[str, str]]:
-        """The path, percent-encoded, and the query parameters of one request.
+    def render(self, ticker: str, from_date: date | None, to_date: date | None) -> str:
+        """The path and query of one request below the base address, percent-encoded: no value can leave its place.
 
         Raises:
-            ValueError: the path names a value that the request does not have.
+            ValueError: the path names a value that the request does not have, or a value that no address can hold.
         """
-        given = {"ticker": ticker, "from_date": from_date, "to_date": to_date}
-        values = {name: value if isinstance(value, str) else value.isoformat() for name, value in given.items() if value}
-        absent = _placeholders(self.path) - set(values)
+        values = {"ticker": _quoted(ticker)} if ticker else {}
+        if from_date:
+            values["from_date"] = from_date.isoformat()
+        if to_date:
+            values["to_date"] = to_date.isoformat()
+        given = frozenset(values)
+        form = self._formats.get(given)
+        if form is None:
+            form = self._formats[given] = self._format(given)
+        target = form.format(**values)
+        # Only a ticker of dots makes a part of the path of nothing but dots.
+        if not ticker.strip("."):
+            _refuse_steps(target.partition("?")[0])
+        return target
+
+    def _format(self, given: frozenset[str]) -> str:
+        """Path and query for requests that have these values; every literal text is percent-encoded, so braces are placeholders only."""
+        absent = _names(_parts(self.path)) - given
         if absent:
-            raise ValueError(f"the path {self.path} needs {', '.join(sorted(absent))}")
-        path = self.path.format(**{name: quote(value, safe="") for name, value in values.items()})
-        return path, {name: text.format(**values) for name, text in self.params.items() if _placeholders(text) <= set(values)}
+            raise ValueError(f"the path needs a {' and a '.join(sorted(absent))}, which this request has not")
+        params = {_quoted(name): _parts(text) for name, text in self.params.items()}
+        query = "&".join(
+            f"{name}={''.join(_quoted(text) + (f'{{{filled}}}' if filled else '') for text, filled in parts)}"
+            for name, parts in params.items()
+            if _names(parts) <= given
+        )
+        return f"{self.path}?{query}" if query else self.path
 
 
-def _placeholders(template: str) -> set[str]:
-    """The names in braces.
+def base_address(value: str) -> str:
+    """The address of a vendor as `base_url` may name it, without a slash at its end.
+
+    Raises:
+        ValueError: it is none, or one that would give away the key; the text does not show it.
+    """
+    if not _ADDRESS.fullmatch(value):
+        raise ValueError(
+            "write scheme, host and path only, such as https://api.example.com: no user, no query, no fragment; a key goes into `key`"
+        )
+    try:
+        parts = urlsplit(value)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ValueError("the host or the port of the address is none") from None
+    if port == 0 or not all(host.strip(".").split(".")):
+        raise ValueError("the host or the port of the address is none")
+    if not _PATH_TEXT.fullmatch(parts.path):
+        raise ValueError("percent-encode what a path cannot hold, such as %20")
+    _refuse_steps(parts.path)
+    if parts.scheme == "http" and host not in _LOOPBACK:
+        raise ValueError(f"use https: over http anybody on the way reads and changes what {host} answers")
+    return value.rstrip("/")
+
+
+def _refuse_steps(path: str) -> None:
+    """Servers and libraries take the segments `.` and `..`, also percent-encoded, as steps to another path."""
+    if any(re.sub("%2e", ".", part, flags=re.IGNORECASE) in (".", "..") for part in path.split("/")):
+        raise ValueError("a part of the path is . or .., which names another path")
+
+
+def _quoted(text: str) -> str:
+    if text.isascii() and text.isalnum():
+        return text
+    try:
+        return quote(text, safe="")
+    except UnicodeEncodeError:
+        raise ValueError("it holds a character that no address can hold") from None
+
+
+def _names(parts: list[tuple[str, str | None]]) -> set[str]:
+    return {name for _, name in parts if name is not None}
+
+
+def _parts(template: str) -> list[tuple[str, str | None]]:
+    """A template as pieces of text, each with the name that is filled in behind it.
 
     Raises:
         ValueError: for a name that cannot be filled in, or braces that do not match.
@@ -156,9 +257,7 @@ def _placeholders(template: str) -> set[str]:
     try:
         parsed = list(Formatter().parse(template))
     except ValueError as e:
-        raise ValueError(f"{template!r}: {e}") from e
-    names = {name for _, name, _, _ in parsed if name is not None}
-    unknown = sorted(names - set(PLACEHOLDERS))
-    if unknown or any(spec or conversion for _, name, spec, conversion in parsed if name is not None):
-        raise ValueError(f"{template!r}: only {', '.join('{' + p + '}' for p in PLACEHOLDERS)} can be filled in")
-    return names
+        raise ValueError(f"{e}; a brace that is meant as such is written twice") from None
+    if any(name is not None and (name not in PLACEHOLDERS or spec or conversion) for _, name, spec, conversion in parsed):
+        raise ValueError(f"only {', '.join('{' + p + '}' for p in PLACEHOLDERS)} can be filled in")
+    return [(text, name) for text, name, _, _ in parsed]

@@ -12,12 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from ops_pipeline.errors import RecipeError
-from ops_pipeline.recipes.models import ColumnType, GoldTarget, Recipe, SourceDeclaration
+from ops_pipeline.errors import RecipeError, SettingsError
+from ops_pipeline.recipes.http import base_address
+from ops_pipeline.recipes.models import ColumnType, GoldTarget, Recipe, RequestMode
+from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline.recipes.yaml import load_yaml
+from ops_pipeline.settings import base_url_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
 PACKAGED = Path(__file__).parent / "catalogue"
 
@@ -61,14 +64,20 @@ class Catalogue:
             ) from None
 
 
-def load_catalogue(overlay: Path | None = None) -> Catalogue:
+def load_catalogue(overlay: Path | None = None, *, base_urls: Mapping[str, str] | None = None) -> Catalogue:
     """The packaged catalogue with the files of the overlay folder on top, in the order of their names.
 
     An overlay file names its source in full (`source: {name: ...}`) or by name (`source: sample`) and adds recipes to it; a recipe with the
     dataset key of an earlier one replaces it. The packaged files are never written, so an upgrade never fights a user's own.
 
+    Args:
+        overlay: the folder of a user's files; it need not exist.
+        base_urls: addresses in place of those that sources declare, by the environment variable that gives them
+            (`settings.base_url_variables`).
+
     Raises:
         RecipeError: naming file, dataset and field.
+        SettingsError: an address is given to a source that has none, or is no address; the text names the variable.
     """
     catalogue, origin = Catalogue(), dict[str, Path]()
     packaged = sorted(PACKAGED.glob("*.yaml"))
@@ -78,7 +87,23 @@ def load_catalogue(overlay: Path | None = None) -> Catalogue:
         origin.update(dict.fromkeys(_add_file(catalogue, path), path))
     _check_tables(catalogue, origin)
     _check_facts(catalogue, origin)
+    for variable, address in (base_urls or {}).items():
+        _ask_elsewhere(catalogue, variable, address)
     return catalogue
+
+
+def _ask_elsewhere(catalogue: Catalogue, variable: str, address: str) -> None:
+    """Gives the source that a variable names another address."""
+    reached = {base_url_variable(name): source for name, source in catalogue.sources.items() if source.http}
+    source = reached.get(variable.upper())
+    if source is None or source.http is None:
+        known = f"such variables here: {', '.join(reached)}" if reached else "no source here is reached by HTTP"
+        raise SettingsError(f"{variable} names no source that is reached by HTTP; {known}. Rename or unset it.")
+    try:
+        http = source.http.model_copy(update={"base_url": base_address(address)})
+    except ValueError as e:
+        raise SettingsError(f"{variable}: {e}. Change or unset it.") from None
+    catalogue.sources[source.name] = source.model_copy(update={"http": http})
 
 
 def _check_facts(catalogue: Catalogue, origin: dict[str, Path]) -> None:
@@ -188,18 +213,24 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
 
 
 def _check_request(path: Path, name: str, source: SourceDeclaration, recipe: Recipe) -> None:
-    """An HTTP source is told what to ask, and asks something else for each ticker."""
+    """An HTTP source is told what to ask, asks something else for each ticker, and names nothing that the dataset does not have."""
     where = f"{path}: dataset {name}, field request:"
-    if source.client != "http":
-        if recipe.request is not None:
+    request = recipe.request
+    if source.http is None:
+        if request is not None:
             raise RecipeError(f"{where} the source {source.name} is not asked by HTTP; leave it out.")
         return
-    if recipe.request is None:
+    if request is None:
         raise RecipeError(f"{where} missing; say with `path` and `params` what {source.name} is asked.")
-    if recipe.per_ticker and not recipe.request.names_ticker:
+    if recipe.per_ticker and "ticker" not in request.placeholders:
         raise RecipeError(f"{where} no part of it holds {{ticker}}, so every ticker would get the same answer.")
-    if not recipe.per_ticker and recipe.request.names_ticker:
+    if not recipe.per_ticker and "ticker" in request.placeholders:
         raise RecipeError(f"{where} {{ticker}} has no value in a dataset that is asked as a whole.")
+    dates = sorted(request.placeholders & {"from_date", "to_date"})
+    if recipe.mode is RequestMode.SNAPSHOT and dates:
+        raise RecipeError(f"{where} {{{dates[0]}}} has no value in the mode snapshot, which asks without dates.")
+    if source.http.key and source.http.key.query in request.params:
+        raise RecipeError(f"{where} the parameter {source.http.key.query} is the place of the key, which is put there by itself.")
 
 
 def _check_gold_columns(path: Path, name: str, recipe: Recipe, gold: GoldTarget) -> None:
@@ -225,7 +256,8 @@ def _sentence(path: Path, where: str, error: ValidationError) -> str:
     first = problems[0]
     place = ".".join(str(p) for p in first["loc"])
     more = f" ({len(problems) - 1} more in the same entry)" if len(problems) > 1 else ""
-    given = first.get("input")
+    # Below `http` and `request` a key may stand by mistake.
+    given = None if {"http", "request"} & set(first["loc"]) else first.get("input")
     shown = f" (given: {given!r})" if isinstance(given, str | int | float | bool) else ""
     message = first["msg"].removeprefix("Value error, ")
     return f"{path}: {where}{f', field {place}' if place else ''}: {message}{shown}{more}."

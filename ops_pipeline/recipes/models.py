@@ -1,7 +1,7 @@
-"""What a source and a recipe are: the declarations that the catalogue's YAML files hold.
+"""What a recipe is: the declaration of a dataset in one of the catalogue's YAML files.
 
-Belongs here: the models, their own consistency rules, and their hashes. Does not belong here: reading files (`loading`), how an answer
-is parsed (`silver`), or which dates are asked (`ops.watermark`).
+Belongs here: the models, their own consistency rules, and their hashes. Does not belong here: the vendor (`source`), reading files
+(`loading`), how an answer is parsed (`silver`), or which dates are asked (`ops.watermark`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
-from ops_pipeline.recipes.http import HttpRequest, HttpSource
+from ops_pipeline.recipes.http import HttpRequest
 
 NO_TICKER = "-"
 NO_DISCRIMINATOR = "-"
@@ -43,7 +43,7 @@ Day = Annotated[date, BeforeValidator(_written_out)]
 
 
 class _Model(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
 class RequestMode(StrEnum):
@@ -285,26 +285,6 @@ class Recipe(_Model):
             "answer": self.answer.model_dump(mode="json"),
         }
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
-
-
-class SourceDeclaration(_Model):
-    """A vendor: how many requests at once, and the earliest date it answers for."""
-
-    name: Name
-    description: str = Field(min_length=1)
-    url: str = ""
-    client: Literal["sample", "http"]
-    http: HttpSource | None = None
-    concurrency: int = Field(default=8, ge=1, le=256)
-    floor: Day | None = Field(default=None, description="earliest date that the plan answers for")
-
-    @model_validator(mode="after")
-    def _told_how(self) -> Self:
-        if (self.client == "http") != (self.http is not None):
-            raise ValueError(
-                "http: the client `http` needs an `http` block with at least base_url, and no other client takes one"
-            )
-        return self
 
 
 ONE_DAY = timedelta(days=1)

@@ -13,7 +13,8 @@ from ops_pipeline.sources.base import Answer, Request, Source, SourceError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ops_pipeline.recipes.models import Recipe, SourceDeclaration
+    from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.recipes.source import SourceDeclaration
 
 __all__ = ["Answer", "Request", "Source", "SourceError", "open_source"]
 

@@ -1,64 +1,75 @@
 """Vendors with an HTTP API: one client for all of them, told by the recipe files what to ask.
 
-Belongs here: sending, trying again, what a status code means, limits on what is taken, and keeping the key out of everything. Does not
-belong here: what any one vendor's answers mean (recipes) and where they are kept (bronze).
+Belongs here: sending, trying again, limits on what is taken, and keeping the key out of everything. Does not belong here: what a status
+code or a body means (`http_errors`), what any one vendor's answers mean (recipes) and where they are kept (bronze).
 
-No text of an exception of the HTTP library is passed on: it may hold the address, and the address may hold the key.
+No exception of the HTTP library is passed on, neither as text nor as a cause: it may hold the address, and the address the key.
 """
 
 from __future__ import annotations
 
-import json
+import asyncio
+import os
 import random
-import zlib
-from email.utils import parsedate_to_datetime
+import socket
+import ssl
 from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 import tenacity
+from yarl import URL
 
 from ops_pipeline import __version__
-from ops_pipeline.clock import utc_now
 from ops_pipeline.sources.base import Answer, Request, SourceError
+from ops_pipeline.sources.http_errors import Refusals, is_cut
+from ops_pipeline.sources.redaction import Redactor
+from ops_pipeline.sources.unpacking import ACCEPTED, BrokenBodyError, TooLargeError, unpacked
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
-    from ops_pipeline.recipes.models import Recipe, SourceDeclaration
-    from ops_pipeline.sources.base import ErrorKind
+    from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.recipes.source import SourceDeclaration
 
-# What asking again may change: an overloaded or restarting server. Everything else from 400 on is about the request itself.
-TRANSIENT_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524})
 FIRST_PAUSE_SECONDS: Final = 0.5
-REDACTED: Final = b"[redacted]"
-
-_ADVICE: Final = {
-    400: "check the recipe's request",
-    401: "check the key",
-    402: "the plan does not hold this; leave it out of the universe or change the plan",
-    403: "the key or the plan does not allow this",
-    404: "check the recipe's path and the ticker",
-}
-_CHUNK: Final = 1 << 16
-_SHOWN: Final = 4096
+# Clients that were all told to come back in the same second should not.
+SPREAD_SECONDS: Final = 0.1
 
 
 class HttpClient:
     """A source's client: one pool of connections, used by many requests at once on one event loop."""
 
-    def __init__(self, declaration: SourceDeclaration, recipes: Mapping[str, Recipe]) -> None:
-        """Opens nothing yet.
+    def __init__(
+        self,
+        declaration: SourceDeclaration,
+        recipes: Mapping[str, Recipe],
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        """Opens nothing yet; reads the key and the proxy from the environment.
 
         Args:
             declaration: a source with an `http` block.
             recipes: the catalogue's recipes by dataset key.
+            sleep: waits for so many seconds between two attempts.
         """
         if declaration.http is None:
             raise ValueError(f"{declaration.name} has no http block")
         self._name, self._http, self._connections = declaration.name, declaration.http, declaration.concurrency
-        self._recipes = recipes
-        self._key = self._http.key.read() if self._http.key else None
+        self._recipes, self._sleep = recipes, sleep
         self._session: aiohttp.ClientSession | None = None
+        self._unusable: str | None = None
+        self._base = urlsplit(self._http.base_url)
+        self._query, self._headers, key = "", dict[str, str](), None
+        try:
+            key = self._read_key()
+            self._proxy = _proxy(self._http.base_url)
+        except ValueError as e:
+            self._unusable = f"{self._name} cannot be asked: {e}."
+        self._redactor = Redactor(key)
+        self._refusals = Refusals(self._name, self._http, self._redactor)
 
     async def fetch(self, request: Request) -> AsyncIterator[Answer]:
         """Sends one request, again where that may help, and gives its answer.
@@ -67,71 +78,120 @@ class HttpClient:
             SourceError: no usable answer; transient when every attempt failed in a way that may pass.
         """
         recipe = self._recipes[request.dataset_key]
-        path, params, headers = self._address(recipe, request)
-        attempt = tenacity.AsyncRetrying(
-            stop=tenacity.stop_after_attempt(self._http.attempts),
-            wait=_pause,
-            retry=tenacity.retry_if_exception(self._worth_another_try),
-            reraise=True,
-        )
-        yield await attempt(self._send, path, params, headers, recipe.answer.format)
+        url = self._address(recipe, request)
+        try:
+            answer = await self._send(url, recipe.answer.format)
+        except SourceError as e:
+            if not self._worth_another_try(e):
+                raise
+            failure = e
+        else:
+            yield answer
+            return
+        yield await self._again(failure, url, recipe.answer.format)
 
     async def aclose(self) -> None:
         """Closes the connections."""
         if self._session is not None:
             await self._session.close()
 
-    def _address(self, recipe: Recipe, request: Request) -> tuple[str, dict[str, str], dict[str, str]]:
+    # --- what is sent ---------------------------------------------------------------------------------------------------------
+
+    def _read_key(self) -> str | None:
+        """The key, put where it goes.
+
+        Raises:
+            ValueError: it is missing, or no key.
+        """
+        place = self._http.key
+        if place is None:
+            return None
+        key = place.read()
+        if key is None:
+            raise ValueError(f"it wants a key; put it into the environment variable {place.env} and run again")
+        if place.query is not None:
+            self._query = f"{quote(place.query, safe='')}={quote(key, safe='')}"
+        if place.header is not None:
+            self._headers = {place.header: place.prefix + key}
+        return key
+
+    def _address(self, recipe: Recipe, request: Request) -> URL:
         if recipe.request is None:
             raise SourceError(
                 f"{recipe.dataset_key} has no `request` block: add the path that {self._name} answers for it.", kind="permanent"
             )
+        if self._unusable is not None:
+            raise SourceError(self._unusable, kind="permanent")
         try:
-            path, params = recipe.request.render(request.ticker, request.from_date, request.to_date)
+            target = recipe.request.render(request.ticker, request.from_date, request.to_date)
         except ValueError as e:
             raise SourceError(
-                f"{recipe.dataset_key} cannot be asked like this ({e}): correct the recipe.", kind="permanent"
-            ) from e
-        headers: dict[str, str] = {}
-        key = self._http.key
-        if key is not None:
-            if self._key is None:
-                raise SourceError(
-                    f"{self._name} wants a key: put it into the environment variable {key.env} and run again.", kind="permanent"
-                )
-            if key.query is not None:
-                params[key.query] = self._key
-            if key.header is not None:
-                headers[key.header] = key.prefix + self._key
-        return path, params, headers
-
-    async def _send(self, path: str, params: dict[str, str], headers: dict[str, str], form: str) -> Answer:
-        session = self._opened()
-        try:
-            # A redirect could carry the key to another host, so none is followed.
-            async with session.get(self._http.base_url + path, params=params, headers=headers, allow_redirects=False) as response:
-                body = await self._body(response)
-                status, retry_after = response.status, response.headers.get("Retry-After")
-        except TimeoutError:
-            raise self._transient(f"did not answer within {self._http.timeout_seconds:g} s") from None
-        except aiohttp.ClientConnectorCertificateError:
-            raise SourceError(
-                f"The certificate of {self._name} cannot be verified: check base_url and this machine's clock and certificates.",
+                f"{request.ticker} cannot be asked of {recipe.dataset_key} ({e}): correct the recipe or the universe.",
                 kind="permanent",
             ) from None
-        except (aiohttp.ClientPayloadError, zlib.error):
-            raise self._transient("broke off in the middle of an answer") from None
-        except (aiohttp.ClientError, OSError) as e:
-            raise self._transient(f"cannot be reached ({_cause(e)})") from None
-        body, redacted = self._without_key(body)
-        try:
-            self._refuse_errors(status, body, retry_after)
-            if form == "json" and _is_cut(body):
-                raise self._transient("sent an answer that was cut", status=status, body=body)
-        except SourceError as e:
-            e.redacted = redacted
-            raise
+        path, _, query = target.partition("?")
+        if self._query:
+            query = f"{query}&{self._query}" if query else self._query
+        # Encoded already: another pass over it would take steps such as `..` and decode what must stay encoded.
+        return URL.build(
+            scheme=self._base.scheme, authority=self._base.netloc, path=self._base.path + path, query_string=query, encoded=True
+        )
+
+    # --- one attempt ----------------------------------------------------------------------------------------------------------
+
+    async def _send(self, url: URL, form: str) -> Answer:
+        came = await self._exchange(url)
+        # Raised here and not where the library's own exception is being handled: it would hang on to that one as its context.
+        if isinstance(came, SourceError):
+            raise came
+        status, headers, body = came
+        body, redacted = self._redactor.body(body)
+        refusal = self._refusals.find(status, body, headers)
+        if refusal is None and form == "json" and is_cut(body):
+            refusal = self._refusals.transient("sent an answer that was cut", status=status, body=body)
+        if refusal is not None:
+            refusal.redacted = redacted
+            raise refusal
         return Answer(body, status_code=status, redacted=redacted)
+
+    async def _exchange(self, url: URL) -> tuple[int, Mapping[str, str], bytes] | SourceError:
+        """Status, headers and body, or what kept them from coming."""
+        session = self._opened()
+        transient, through = self._refusals.transient, " through its proxy" if self._proxy else ""
+        try:
+            # A redirect could carry the key to another host, so none is followed.
+            async with session.get(url, allow_redirects=False, proxy=self._proxy) as response:
+                status, headers = response.status, response.headers
+                body = await unpacked(response.content.iter_any(), headers.get("Content-Encoding", ""), self._http.max_bytes)
+                return status, headers, body
+        except TooLargeError:
+            return SourceError(
+                f"{self._name} sent an answer of more than {self._http.max_bytes} bytes: ask for less, or raise max_bytes.",
+                kind="permanent",
+                status_code=status,
+            )
+        except TimeoutError:
+            return transient(f"did not answer within {self._http.timeout_seconds:g} s")
+        except aiohttp.ClientConnectorCertificateError:
+            return SourceError(
+                f"The certificate of {self._name} cannot be verified: check base_url and this machine's clock and certificates.",
+                kind="permanent",
+            )
+        except aiohttp.ClientHttpProxyError as e:
+            if e.status == 407:
+                return SourceError(
+                    f"The proxy on the way to {self._name} wants a user and a password: write them into the proxy's address.",
+                    kind="permanent",
+                )
+            return transient(f"cannot be reached through its proxy (HTTP {e.status})")
+        except (BrokenBodyError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError):
+            return transient("broke off in the middle of an answer, or sent one that is not HTTP")
+        except (aiohttp.ClientError, OSError) as e:
+            return transient(f"cannot be reached{through} ({_cause(e)})")
+        except Exception as e:  # noqa: BLE001 - whatever the library raises may hold the address with the key; its name does not
+            return SourceError(
+                f"{self._name} cannot be asked: the HTTP library failed with {type(e).__name__}.", kind="permanent"
+            )
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -139,59 +199,30 @@ class HttpClient:
                 connector=aiohttp.TCPConnector(limit=self._connections),
                 timeout=aiohttp.ClientTimeout(total=self._http.timeout_seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": f"ops_pipeline/{__version__}"},
+                headers={"User-Agent": f"ops_pipeline/{__version__}", "Accept-Encoding": ACCEPTED, **self._headers},
+                auto_decompress=False,
             )
         return self._session
 
-    async def _body(self, response: aiohttp.ClientResponse) -> bytes:
-        """The unpacked body, piece by piece: what unpacks to more than the limit is given up before it fills the memory."""
-        pieces: list[bytes] = []
-        size = 0
-        async for piece in response.content.iter_chunked(_CHUNK):
-            size += len(piece)
-            if size > self._http.max_bytes:
-                raise SourceError(
-                    f"{self._name} sent an answer of more than {self._http.max_bytes} bytes: ask for less, or raise max_bytes.",
-                    kind="permanent",
-                    status_code=response.status,
-                )
-            pieces.append(piece)
-        return b"".join(pieces)
+    # --- further attempts -----------------------------------------------------------------------------------------------------
 
-    def _without_key(self, body: bytes) -> tuple[bytes, bool]:
-        """Some vendors repeat the key in their answer; it must not be stored."""
-        key = self._key.encode() if self._key else b""
-        if not key or key not in body:
-            return body, False
-        return body.replace(key, REDACTED), True
+    async def _again(self, failure: SourceError, url: URL, form: str) -> Answer:
+        """The attempts behind a first one that failed; tenacity is entered only here, it costs 70 us a call."""
+        first = [failure]
 
-    def _refuse_errors(self, status: int, body: bytes, retry_after: str | None) -> None:
-        """What is no answer, by the declared texts first, then by the status code."""
-        beginning = body[:_SHOWN].decode("utf-8", "replace")
-        pattern = next((p for p in self._http.errors if p.match in beginning), None)
-        if pattern is None and 200 <= status < 300:
-            return
-        kind: ErrorKind = pattern.kind if pattern else "transient" if status in TRANSIENT_STATUS else "permanent"
-        said = _said(beginning)
-        answer = f"HTTP {status}{f': {said}' if said else ''}"
-        if kind == "transient":
-            raise self._transient(f"answered with {answer}", status=status, body=body, retry_after=_seconds(retry_after))
-        if 300 <= status < 400:
-            advice = "it redirects to another address; write that one as base_url"
-        else:
-            advice = _ADVICE.get(status, "the request is refused") if kind == "permanent" else "the quota is used up"
-        raise SourceError(f"{self._name} answered with {answer} ({advice}).", kind=kind, status_code=status, body=body)
+        async def attempt() -> Answer:
+            if first:
+                raise first.pop()
+            return await self._send(url, form)
 
-    def _transient(
-        self, what: str, *, status: int | None = None, body: bytes | None = None, retry_after: float | None = None
-    ) -> SourceError:
-        return SourceError(
-            f"{self._name} {what}; the next run asks again.",
-            kind="transient",
-            status_code=status,
-            body=body,
-            retry_after=retry_after,
+        retrying = tenacity.AsyncRetrying(
+            sleep=self._sleep,
+            stop=tenacity.stop_after_attempt(self._http.attempts),
+            wait=_pause,
+            retry=tenacity.retry_if_exception(self._worth_another_try),
+            reraise=True,
         )
+        return await retrying(attempt)
 
     def _worth_another_try(self, error: BaseException) -> bool:
         if not isinstance(error, SourceError) or error.kind != "transient":
@@ -203,48 +234,39 @@ def _pause(state: tenacity.RetryCallState) -> float:
     """Seconds before the next attempt: what the vendor asks for, otherwise twice as long each time, jittered so that clients spread."""
     error = state.outcome.exception() if state.outcome else None
     wanted = error.retry_after if isinstance(error, SourceError) else None
-    backoff = FIRST_PAUSE_SECONDS * 2 ** (state.attempt_number - 1) * random.uniform(0.5, 1.0)  # noqa: S311 - it spreads, it guards nothing
-    return backoff if wanted is None else wanted + random.uniform(0, 0.1)  # noqa: S311 - as above
+    spread = random.uniform(0.5, 1.0)  # noqa: S311 - it spreads, it guards nothing
+    return FIRST_PAUSE_SECONDS * 2 ** (state.attempt_number - 1) * spread if wanted is None else wanted + SPREAD_SECONDS * spread
 
 
-def _seconds(retry_after: str | None) -> float | None:
-    """The header's seconds or date as seconds from now (RFC 9110, section 10.2.3); None where it is absent or nonsense."""
-    if retry_after is None:
+def _proxy(address: str) -> URL | None:
+    """The proxy that the environment names for an address (HTTPS_PROXY, ALL_PROXY, NO_PROXY and their kin).
+
+    aiohttp's own `trust_env` is not used: it would also send a password from ~/.netrc to the vendor, and look it up for every request.
+
+    Raises:
+        ValueError: it is of a kind that cannot be used; the text does not show it, since it may hold a password.
+    """
+    parts, proxies = urlsplit(address), getproxies_environment()
+    proxy = proxies.get(parts.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(parts.netloc):
         return None
+    variable = f"{parts.scheme.upper()}_PROXY" if proxies.get(parts.scheme) else "ALL_PROXY"
     try:
-        return max(0.0, float(retry_after))
+        url = URL(proxy if "://" in proxy else f"http://{proxy}")
     except ValueError:
-        pass
-    try:
-        return max(0.0, (parsedate_to_datetime(retry_after) - utc_now()).total_seconds())
-    except (ValueError, TypeError):
-        return None
-
-
-def _is_cut(body: bytes) -> bool:
-    """Whether a JSON body begins as an array or object and does not end as one: half an answer, delivered as a whole one."""
-    text = body.strip()
-    ends = {b"[": b"]", b"{": b"}"}
-    return text[:1] in ends and text[-1:] != ends[text[:1]]
-
-
-def _said(beginning: str) -> str:
-    """The vendor's own words in one short line: a JSON object's message, or the beginning of a text that is no page."""
-    try:
-        content = json.loads(beginning)
-    except ValueError:
-        content = None
-    if isinstance(content, dict):
-        text = next((v for v in content.values() if isinstance(v, str) and v), "")
-    elif beginning.lstrip()[:1] in ("<", "[", "{"):
-        text = ""
-    else:
-        text = beginning
-    return " ".join(text.split())[:200].rstrip(".")
+        url = URL()
+    if url.scheme not in ("http", "https") or not url.host:
+        raise ValueError(f"set {variable} to an address such as http://proxy.example:3128 (other kinds of proxy cannot be used)")
+    return url
 
 
 def _cause(error: BaseException) -> str:
-    """The operating system's word for it, or the kind of error."""
+    """The operating system's word for it, or the kind of error; never the library's own text."""
     system = getattr(error, "os_error", error)
-    text = getattr(system, "strerror", None)
-    return text if isinstance(text, str) and "://" not in text else type(error).__name__
+    if isinstance(system, ssl.SSLError):
+        return f"TLS: {system.reason or 'no handshake'}".replace("_", " ").lower()
+    if isinstance(system, socket.gaierror):
+        return "its name is not known"
+    if isinstance(system, OSError) and system.errno:
+        return os.strerror(system.errno).lower()
+    return type(error).__name__

@@ -20,7 +20,8 @@ from ops_pipeline.engine.run import new_run_id, run_batch
 from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.ops.sql import LEDGER
 from ops_pipeline.recipes.loading import Catalogue
-from ops_pipeline.recipes.models import NO_TICKER, Recipe, SourceDeclaration
+from ops_pipeline.recipes.models import NO_TICKER, Recipe
+from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.settings import load_settings
 from ops_pipeline.sources import Source

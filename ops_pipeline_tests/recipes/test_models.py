@@ -7,7 +7,8 @@ import pytest
 from pydantic import ValidationError
 
 from ops_pipeline.recipes.loading import load_catalogue
-from ops_pipeline.recipes.models import ColumnType, Recipe, RequestMode, SourceDeclaration
+from ops_pipeline.recipes.models import ColumnType, Recipe, RequestMode
+from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline_tests.recipes.files import RECIPE, SOURCE, without
 
 PRICES = load_catalogue().recipes["sample.eod-prices"]
@@ -83,6 +84,7 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "timezone": ("UTC", False),
     "settles_at": ("17:00", False),
     "settles_after_days": (1, False),
+    "request": ({"path": "/prices/{ticker}"}, False),
     "answer": ({"format": "csv"}, True),
     "columns": (price_fields()["columns"][::-1], True),
     "key": (["date", "close"], True),
@@ -204,6 +206,13 @@ def test_what_a_recipe_must_say(field: str) -> None:
 def test_a_source_that_makes_no_sense_is_refused(changed: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(changed))):
         SourceDeclaration.model_validate({**SOURCE, **changed})
+
+
+def test_a_recipe_without_request_keeps_the_hash_that_it_had_before_there_were_requests() -> None:
+    assert "request" not in PRICES.text
+    asked = [prices(request={"path": "/a/{ticker}"}), prices(request={"path": "/a", "params": {"t": "{ticker}"}})]
+    assert len({PRICES.recipe_hash, *(recipe.recipe_hash for recipe in asked)}) == 3
+    assert all(Recipe.model_validate_json(recipe.text) == recipe for recipe in asked)
 
 
 def test_a_source_has_a_floor() -> None:

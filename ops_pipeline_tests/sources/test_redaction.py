@@ -1,0 +1,109 @@
+"""A key is found in bodies and sentences however it is written, and nothing else is taken for one."""
+
+from __future__ import annotations
+
+import html
+import json
+from urllib.parse import quote, quote_plus
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ops_pipeline.sources.redaction import REDACTED, SHORTEST_KEY, Redactor
+
+# Without brackets: what stands in a key's place has some, and a key could be made of that.
+PRINTABLE = "".join(chr(c) for c in range(0x21, 0x7F) if chr(c) not in "[]")
+KEYS = st.text(PRINTABLE, min_size=SHORTEST_KEY, max_size=60).filter(lambda key: key not in REDACTED)
+PLAIN = st.text("abcdefghijklmnopqrstuvwxyz0123456789", min_size=SHORTEST_KEY, max_size=60)
+
+WAYS = {
+    "as it is": lambda key: key,
+    "quote": lambda key: quote(key, safe=""),
+    "quote, slashes kept": quote,
+    "quote, as browsers do": lambda key: quote(key, safe="!$&'()*+,;=:@/?"),
+    "quote_plus": quote_plus,
+    "small letters": lambda key: "".join(quote(c, safe="").lower() if quote(c, safe="") != c else c for c in key),
+    "every character": lambda key: "".join(f"%{ord(c):02X}" for c in key),
+    "every character, small": lambda key: "".join(f"%{ord(c):02x}" for c in key),
+    "twice": lambda key: quote(quote(key, safe=""), safe=""),
+    "JSON": lambda key: json.dumps(key)[1:-1],
+    "JSON in JSON": lambda key: json.dumps(json.dumps(key))[3:-3],
+    "JSON with slashes": lambda key: json.dumps(key)[1:-1].replace("/", "\\/"),
+    "JSON with codes": lambda key: "".join(c if c.isalnum() else f"\\u{ord(c):04x}" for c in key),
+    "JSON as .NET does": lambda key: "".join(c if c.isalnum() else f"\\u{ord(c):04X}" for c in key),
+    "HTML": html.escape,
+    "HTML with codes": lambda key: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in key),
+    "HTML with hexadecimal codes": lambda key: "".join(c if c.isalnum() else f"&#x{ord(c):02X};" for c in key),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@given(key=KEYS | PLAIN, before=st.binary(max_size=30), after=st.binary(max_size=30), times=st.integers(1, 3))
+def test_a_key_is_found_however_it_is_written(way: str, key: str, before: bytes, after: bytes, times: int) -> None:
+    written = WAYS[way](key).encode()
+    clean, redacted = Redactor(key).body(before + (written + b" ") * times + after)
+    assert redacted
+    assert written not in clean
+    assert key.encode() not in clean
+    assert clean.count(REDACTED.encode()) >= 1
+
+
+@pytest.mark.parametrize("way", WAYS)
+@settings(max_examples=50)
+@given(key=KEYS | PLAIN, left=st.integers(6, 60), before=st.binary(max_size=300))
+def test_a_body_that_ends_in_the_middle_of_a_key_keeps_none_of_it(way: str, key: str, left: int, before: bytes) -> None:
+    if left >= len(key) or way == "twice":
+        return
+    whole, part = WAYS[way](key).encode(), WAYS[way](key[:left]).encode()
+    assert whole.startswith(part)
+    more = whole[len(part) :]
+    for stump in range(min(3, len(more) - 1) if more[:1] in (b"%", b"\\", b"&") else 0):
+        clean, redacted = Redactor(key).body(before + b"=" + part + more[: stump + 1])
+        assert redacted, stump
+        assert part not in clean or part in before
+    clean, redacted = Redactor(key).body(before + b"=" + part)
+    assert redacted
+    assert clean.endswith(REDACTED.encode())
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_a_key_of_signs_only_is_found(way: str) -> None:
+    key = "[]{}<>&\"'\\/+=%~^|`"
+    assert Redactor(key).body(WAYS[way](key).encode()) == (REDACTED.encode(), True)
+
+
+@pytest.mark.parametrize("coding", ["utf-16", "utf-16-le", "utf-16-be"])
+@given(key=KEYS)
+def test_a_key_in_another_coding_is_found(coding: str, key: str) -> None:
+    body = f"<h1>{key} is wrong</h1>".encode(coding)
+    clean, redacted = Redactor(key).body(body)
+    assert redacted
+    assert clean.decode(coding) == f"<h1>{REDACTED} is wrong</h1>"
+
+
+@given(KEYS, st.binary(max_size=200))
+def test_what_holds_no_key_stays_as_it_is(key: str, body: bytes) -> None:
+    clean, redacted = Redactor(key).body(body)
+    assert redacted == (clean != body)
+    if not redacted:
+        assert clean == body
+
+
+def test_a_body_without_key_is_not_even_copied() -> None:
+    body = b"[" + b"x" * 1000 + b"]"
+    assert Redactor("0123456789abcdef").body(body)[0] is body
+
+
+@pytest.mark.parametrize("key", [None, "", "k", "demo", "1234567"])
+def test_a_short_key_is_not_looked_for(key: str | None) -> None:
+    body = b'{"kind": "demo", "volume": 1234567}'
+    redactor = Redactor(key)
+    assert redactor.body(body) == (body, False)
+    assert redactor.text("k demo 1234567") == "k demo 1234567"
+
+
+@given(KEYS, st.text(max_size=30))
+def test_a_sentence_loses_the_key_and_nothing_else(key: str, around: str) -> None:
+    assert key not in Redactor(key).text(f"{around}{key}.")
+    assert Redactor("0123456789abcdef").text("äöü 日本 [x]") == "äöü 日本 [x]"
