@@ -1,24 +1,19 @@
 """The pipeline as one contender among others: loads daily prices of some tickers from one vendor, and says where the rows are.
 
-Belongs here: a home made of arguments, one run over it, and the closing line. Does not belong here: the vendor, the other contenders
-and the clock.
-
-Called as `python -m benchmarks.contender --url U --from D --to D --tickers FILE --dir DIR`, again with the same folder for the incremental
-run. The last line is one JSON object: the database, the table and the tickers that failed; the exit status is 3 if any failed.
+Belongs here: a home made of arguments, and one run over it. Does not belong here: the vendor, the other contenders and the clock.
+How it is called and what it says at its end stands in `contract`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
-STARTED = time.perf_counter()
+from benchmarks.contract import finish, read_task
+
 KEY = "BENCH_API_KEY"
 TABLE = "silver.vendor_eod_prices"
 RECIPE = """\
@@ -91,19 +86,11 @@ def run(folder: Path, to: date) -> tuple[int, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
-    parser.add_argument("--to", type=date.fromisoformat, required=True)
-    parser.add_argument("--tickers", type=Path, required=True)
-    parser.add_argument("--dir", type=Path, required=True)
-    given = parser.parse_args()
+    task = read_task(__doc__)
     os.environ.setdefault(KEY, "k")
-    make_home(given.dir, given.url, given.first, given.tickers.read_text(encoding="utf-8").split())
-    _, failed = run(given.dir, given.to)
-    seconds = round(time.perf_counter() - STARTED, 3)
-    print(json.dumps({"db": "ops.duckdb", "table": TABLE, "inner_s": seconds, "failed": sorted(failed)}), flush=True)
-    sys.exit(3 if failed else 0)
+    make_home(task.folder, task.url, task.first, task.tickers)
+    _, failed = run(task.folder, task.to)
+    finish("ops.duckdb", TABLE, failed)
 
 
 if __name__ == "__main__":
