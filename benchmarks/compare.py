@@ -76,17 +76,22 @@ def compare(contenders: Sequence[Contender], market: Market, latency_ms: float, 
     found: Runs = {(c.name, phase): [] for c in contenders for phase in (FIRST, INCREMENTAL)}
     with serving(market, latency_ms) as url, scratch() as folder:
         for contender in contenders:  # its files come into the machine's cache, and a mistake shows before an hour has passed
-            _both(contender, market, market.symbols[:WARM_UP_TICKERS], url, folder)
+            both_phases(contender, market, market.symbols[:WARM_UP_TICKERS], url, folder)
         for turn in range(repeat):
             order = contenders if turn % 2 == 0 else contenders[::-1]
             for contender in order:
-                for phase, run in _both(contender, market, market.symbols, url, folder).items():
+                for phase, run in both_phases(contender, market, market.symbols, url, folder).items():
                     found[contender.name, phase].append(run)
                     say(f"  {contender.name}, {phase}: {run.ended.seconds:.2f} s, {run.ended.peak_mb:.0f} MB")
     return found
 
 
-def _both(contender: Contender, market: Market, symbols: Sequence[str], url: str, root: Path) -> dict[str, Run]:
+def both_phases(contender: Contender, market: Market, symbols: Sequence[str], url: str, root: Path) -> dict[str, Run]:
+    """The first load and the incremental run of one contender, in a fresh folder below root.
+
+    Raises:
+        WrongResultError: as `load`.
+    """
     with tempfile.TemporaryDirectory(dir=root) as folder:
         return {
             phase: load(contender, market, symbols, url, Path(folder), phase, to)
@@ -134,9 +139,13 @@ def wrong(ended: Ended, folder: Path, truth: Truth) -> str:
         return f"exit status {ended.status}; it ended with:\n{ended.tail}"
     if not {"db", "table"} <= set(ended.said):
         return f"its last line is not the JSON object that the contract asks for:\n{ended.tail}"
-    database, table = folder / str(ended.said["db"]), str(ended.said["table"])
+    return table_problem(folder / str(ended.said["db"]), str(ended.said["table"]), truth)
+
+
+def table_problem(database: Path, table: str, truth: Truth) -> str:
+    """Where a table differs from the truth; empty where it does not."""
     if not database.is_file():
-        return f"there is no database {ended.said['db']} in its folder"
+        return f"there is no database {database.name} in its folder"
     try:
         with duckdb.connect(str(database), read_only=True) as connection:
             stored = connection.execute(

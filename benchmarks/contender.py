@@ -15,6 +15,8 @@ from pathlib import Path
 from benchmarks.contract import finish, read_task
 
 KEY = "BENCH_API_KEY"
+DATABASE = "ops.duckdb"
+DATASET = "vendor.eod-prices"
 TABLE = "silver.vendor_eod_prices"
 RECIPE = """\
 source:
@@ -63,7 +65,7 @@ def make_home(folder: Path, url: str, first: date, tickers: list[str]) -> None:
     """Writes the recipe and the universe; what is there from an earlier run is written again, with the vendor's present address."""
     (folder / "recipes").mkdir(parents=True, exist_ok=True)
     (folder / "recipes" / "vendor.yaml").write_text(RECIPE.format(url=url, key=KEY, first=first), encoding="utf-8")
-    lines = ["datasets:", "  vendor.eod-prices:", *(f'    - "{ticker}"' for ticker in tickers)]
+    lines = ["datasets:", f"  {DATASET}:", *(f'    - "{ticker}"' for ticker in tickers)]
     (folder / "universe.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -90,7 +92,7 @@ def main() -> None:
     os.environ.setdefault(KEY, "k")
     make_home(task.folder, task.url, task.first, task.tickers)
     _, failed = run(task.folder, task.to)
-    finish("ops.duckdb", TABLE, failed)
+    finish(DATABASE, TABLE, failed)
 
 
 if __name__ == "__main__":

@@ -42,11 +42,6 @@ class Ended:
     tail: str = ""
 
 
-def environment() -> dict[str, str]:
-    """This process's environment without the settings of a pipeline that the user may have in it."""
-    return {k: v for k, v in os.environ.items() if not k.startswith(("OPS_PIPELINE_", "DAGSTER_"))}
-
-
 def run_process(command: Sequence[str], *, log: Path, folder: Path, limit: float) -> Ended:
     """Runs a command to its end.
 
@@ -60,7 +55,7 @@ def run_process(command: Sequence[str], *, log: Path, folder: Path, limit: float
     with log.open("wb") as out:
         began = time.perf_counter()
         process = subprocess.Popen(
-            command, cwd=folder, env=environment(), stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
+            command, cwd=folder, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
         try:
