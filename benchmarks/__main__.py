@@ -129,8 +129,10 @@ def _positive(text: str) -> int:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     given = parse(arguments)
-    # A benchmark that is ended by its supervisor ends its vendor, daemon and contenders on the way out.
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    # A benchmark that is ended from outside ends its vendor, daemon and contenders on the way out. A background process of a shell
+    # without job control ignores SIGINT, and Dagster would then ignore SIGTERM too.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Settings of the user's own pipeline would be measured otherwise.
     for name in [n for n in os.environ if n.startswith(("OPS_PIPELINE_", "DAGSTER_"))]:
         del os.environ[name]

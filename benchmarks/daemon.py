@@ -6,7 +6,6 @@ Belongs here: the daemon's process, launching the runs, and their time. Does not
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -54,7 +53,7 @@ def one_run_each(market: Market, url: str, folder: Path, sample: int) -> float:
     log = folder / "daemon.log"
     with DagsterInstance.from_config(str(dagster_home)) as instance:
         instance.add_dynamic_partitions("tickers", symbols)
-        with _daemon(environment, log):
+        with _running("dagster._daemon", ["run"], environment, log):
             _launch(environment, cells, log)
             records = _ended(instance, len(cells), log)
     check(home, market, sample)
@@ -63,43 +62,31 @@ def one_run_each(market: Market, url: str, folder: Path, sample: int) -> float:
 
 
 @contextmanager
-def _daemon(environment: Mapping[str, str], log: Path) -> Iterator[None]:
-    """The daemon, and whatever it starts, for as long as the block lasts."""
+def _running(
+    module: str, arguments: Sequence[str], environment: Mapping[str, str], log: Path
+) -> Iterator[subprocess.Popen[bytes]]:
+    """A command of Dagster's, and whatever it starts, for as long as the block lasts."""
     with log.open("ab") as out:
         process = subprocess.Popen(
-            [sys.executable, "-m", "dagster._daemon", "run", *CODE],
+            [sys.executable, "-m", module, *arguments, *CODE],
             cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=subprocess.STDOUT, start_new_session=True,
-            # A background process of a shell without job control ignores SIGINT, and Dagster would then ignore SIGTERM too.
-            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )  # fmt: skip
     try:
-        yield
+        yield process
     finally:
         process.terminate()
         with suppress(subprocess.TimeoutExpired):
             process.wait(STOP_SECONDS)
+        # Code servers and run workers are in the session too, and outlive their parents by up to a minute.
         end_group(process.pid)
         process.wait()
 
 
 def _launch(environment: Mapping[str, str], cells: Sequence[str], log: Path) -> None:
-    command = [
-        sys.executable,
-        "-m",
-        "dagster",
-        "job",
-        "backfill",
-        "-j",
-        JOB,
-        "--partitions",
-        ",".join(cells),
-        "--noprompt",
-        *CODE,
-    ]
-    with log.open("ab") as out:
-        ended = subprocess.run(command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=out, stderr=out, check=False)
-    if ended.returncode:
-        raise WrongResultError(f"the backfill could not be launched: {_tail(log)}")
+    arguments = ["job", "backfill", "-j", JOB, "--partitions", ",".join(cells), "--noprompt"]
+    with _running("dagster", arguments, environment, log) as process:
+        if process.wait():
+            raise WrongResultError(f"the backfill could not be launched: {_tail(log)}")
 
 
 def _ended(instance: DagsterInstance, expected: int, log: Path) -> Sequence[RunRecord]:
