@@ -2,8 +2,8 @@
 
 Belongs here: the pipeline as a user of dlt would write it. Does not belong here: anything of this project's own pipeline.
 
-One resource and one incremental cursor a ticker, all merged into one table by (symbol, date), loaded as Parquet files, which is several
-times faster into DuckDB than dlt's default, INSERT statements. `.parallelize()` is called after the ticker is bound: with
+One resource and one incremental cursor a ticker, all merged into one table by (symbol, date), loaded as Parquet files, which is
+faster into DuckDB than dlt's default, INSERT statements. `.parallelize()` is called after the ticker is bound: with
 `parallelized=True` beside an argument that is an incremental cursor, dlt 1.31 fetches one ticker after the other.
 """
 

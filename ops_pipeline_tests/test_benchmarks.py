@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import subprocess
 import sys
 import urllib.request
@@ -59,8 +60,8 @@ def test_a_part_is_measured_checked_and_written(tmp_path: Path) -> None:
 def test_a_contender_that_loses_rows_is_caught(tmp_path: Path) -> None:
     script = tmp_path / "losing.py"
     script.write_text(LOSING)
-    command = f"losing=env PYTHONPATH={ROOT} {sys.executable} {script}"
-    ended = bench(*TINY, "--contender", command, "--out", str(tmp_path / "latest.json"))
+    command = shlex.join(["env", f"PYTHONPATH={ROOT}", sys.executable, str(script)])
+    ended = bench(*TINY, "--contender", f"losing={command}", "--out", str(tmp_path / "latest.json"))
     assert ended.returncode == 1, ended.stderr
     assert "losing, first load: " in ended.stdout
     assert "T00002 with 15 instead of 16" in ended.stdout
