@@ -3,6 +3,7 @@
 #   make run ARGS="--today 2010-06-30"     arguments of ops-pipeline run
 #   make dev PORT=3001                     another port for the Dagster UI
 #   make test PYTEST_ARGS="-n 2 -k ledger" arguments of pytest
+#   make bench ARGS="a c --tickers 100"    parts and sizes of the benchmarks; ARGS=--help lists them
 #   make setup PYTHON=python3.12           another interpreter
 #
 # Every path here is relative and quoted or free of spaces, so that the folder itself may stand anywhere.
@@ -26,6 +27,7 @@ DAGSTER := $(PY) -W ignore:Function -m dagster
 HERE := $(shell pwd -P | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(HERE)
 READY_DEV := $(VENV)/.ready-dev-$(HERE)
+READY_BENCH := $(VENV)/.ready-bench-$(HERE)
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -50,6 +52,10 @@ $(READY_DEV): requirements-dev.lock $(READY)
 	@$(PIP) install --no-deps --requirement requirements-dev.lock
 	@touch $@
 
+$(READY_BENCH): requirements-bench.lock $(READY)
+	@$(PIP) install --no-deps --requirement requirements-bench.lock
+	@touch $@
+
 setup: $(READY_DEV) ## make the virtual environment with everything for development
 
 run: $(READY) ## take the sample data from the source through bronze, silver and gold
@@ -72,8 +78,8 @@ check: $(READY_DEV) ## run every check and all tests, as CI does
 dashboard: ## the dashboard (comes with a later version)
 	@echo "The dashboard comes with a later version; until then use make dev, or ops-pipeline runs and ops-pipeline show." >&2; exit 1
 
-bench: ## the benchmarks (come with a later version)
-	@echo "The benchmarks come with a later version." >&2; exit 1
+bench: $(READY_BENCH) ## measure the pipeline beside its alternatives, see benchmarks/README.md
+	@$(PY) -m benchmarks $(ARGS)
 
 lock: $(READY) ## pin the newest allowed versions of all dependencies anew
 	@$(PY) -m venv --clear build/lock

@@ -1,27 +1,23 @@
 """The pipeline as one contender among others: loads daily prices of some tickers from one vendor, and says where the rows are.
 
-Belongs here: a home made of arguments, one run over it, and the closing line. Does not belong here: the vendor, the other contenders
-and the clock.
-
-Called as `python -m benchmarks.contender --url U --from D --to D --tickers FILE --dir DIR`, again with the same folder for the incremental
-run. The last line is one JSON object: the database, the table and the tickers that failed; the exit status is 3 if any failed.
+Belongs here: a home made of arguments, and one run over it. Does not belong here: the vendor, the other contenders and the clock.
+How it is called and what it says at its end stands in `contract`.
 """
 
 from __future__ import annotations
 
-import argparse
-import json
 import logging
 import os
 import sys
-import time
 from datetime import date
 from pathlib import Path
 
+from benchmarks.contract import finish, read_task
 from ops_pipeline.cli.light import start_light
 
-STARTED = time.perf_counter()
 KEY = "BENCH_API_KEY"
+DATABASE = "ops.duckdb"
+DATASET = "vendor.eod-prices"
 TABLE = "silver.vendor_eod_prices"
 RECIPE = """\
 source:
@@ -70,7 +66,7 @@ def make_home(folder: Path, url: str, first: date, tickers: list[str]) -> None:
     """Writes the recipe and the universe; what is there from an earlier run is written again, with the vendor's present address."""
     (folder / "recipes").mkdir(parents=True, exist_ok=True)
     (folder / "recipes" / "vendor.yaml").write_text(RECIPE.format(url=url, key=KEY, first=first), encoding="utf-8")
-    lines = ["datasets:", "  vendor.eod-prices:", *(f'    - "{ticker}"' for ticker in tickers)]
+    lines = ["datasets:", f"  {DATASET}:", *(f'    - "{ticker}"' for ticker in tickers)]
     (folder / "universe.yaml").write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -93,20 +89,12 @@ def run(folder: Path, to: date) -> tuple[int, list[str]]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--url", required=True)
-    parser.add_argument("--from", dest="first", type=date.fromisoformat, required=True)
-    parser.add_argument("--to", type=date.fromisoformat, required=True)
-    parser.add_argument("--tickers", type=Path, required=True)
-    parser.add_argument("--dir", type=Path, required=True)
-    given = parser.parse_args()
+    task = read_task(__doc__)
     os.environ.setdefault(KEY, "k")
     start_light()  # as the command line does
-    make_home(given.dir, given.url, given.first, given.tickers.read_text(encoding="utf-8").split())
-    _, failed = run(given.dir, given.to)
-    seconds = round(time.perf_counter() - STARTED, 3)
-    print(json.dumps({"db": "ops.duckdb", "table": TABLE, "inner_s": seconds, "failed": sorted(failed)}), flush=True)
-    sys.exit(3 if failed else 0)
+    make_home(task.folder, task.url, task.first, task.tickers)
+    _, failed = run(task.folder, task.to)
+    finish(DATABASE, TABLE, failed)
 
 
 if __name__ == "__main__":

@@ -34,7 +34,7 @@ def test_every_ledger_column_is_documented(column: str) -> None:
 
 def test_every_link_of_the_documentation_leads_somewhere() -> None:
     missing = []
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", ROOT / "benchmarks" / "README.md", *(ROOT / "docs").rglob("*.md")]:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if "://" not in target and not (page.parent / target).exists():
                 missing.append(f"{page.name}: {target}")

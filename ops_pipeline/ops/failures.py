@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ops_pipeline.ops.repo import split_dataset_key
 from ops_pipeline.ops.sql import LEDGER
+from ops_pipeline.ops.wanted import split_dataset_key
 from ops_pipeline.ops.watermark import Span, Window, islands
 from ops_pipeline.recipes.models import NO_DISCRIMINATOR
 from ops_pipeline.recipes.universe import PartitionKey
