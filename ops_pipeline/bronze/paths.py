@@ -13,6 +13,7 @@ their names are written.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import Final
 
 from ops_pipeline.errors import BronzeError
@@ -48,6 +49,7 @@ def decode_part(path: str) -> str:
     return _decode(path, lower=False)
 
 
+@lru_cache(maxsize=1024)  # few names, asked for every file
 def encode_name(text: str) -> str:
     """Gives the path part for a domain, source, dataset or discriminator: as `encode_part`, but lower case is the plain one."""
     return _encode(text, lower=True)

@@ -120,7 +120,9 @@ class Warehouse:
         self._notify = notify or logging.getLogger("ops_pipeline.warehouse").warning
 
     @contextlib.contextmanager
-    def connection(self, *, read_only: bool = False, check_schema: bool = True) -> Iterator[duckdb.DuckDBPyConnection]:
+    def connection(
+        self, *, read_only: bool = False, check_schema: bool = True, log_bytes: int | None = None
+    ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the database for the length of the block: alone if it may write, beside other readers if not.
 
         A block inside another one of the same thread shares its connection, whatever its own arguments. Results have to be read
@@ -129,6 +131,8 @@ class Warehouse:
         Args:
             read_only: Whether nothing will be written.
             check_schema: False only for the code that migrates.
+            log_bytes: How long the log may be when the block ends, for one that writes much and seldom: a fold costs processor time
+                by the second after thousands of rows. None: as fits many small writes.
 
         Raises:
             DatabaseMissingError: Nothing to read yet.
@@ -137,7 +141,7 @@ class Warehouse:
             DatabaseError: Not a database, a folder that cannot be written, a full disk.
             WarehouseUsageError: The block would write inside one that reads, or the process was forked inside a block.
         """
-        with self._held(read_only=read_only, check_schema=check_schema) as hold:
+        with self._held(read_only=read_only, check_schema=check_schema, log_bytes=log_bytes) as hold:
             yield hold.connection
 
     @contextlib.contextmanager
@@ -186,8 +190,15 @@ class Warehouse:
         with self.connection() as connection:
             connection.execute(f"CHECKPOINT {CATALOG}")
 
+    def log_size(self) -> int:
+        """Bytes of the log, which every opening replays."""
+        log = Path(f"{self._path.resolve()}.wal")
+        return log.stat().st_size if log.exists() else 0
+
     @contextlib.contextmanager
-    def _held(self, *, read_only: bool = False, check_schema: bool = True, one_thread: bool = False) -> Iterator[_Hold]:
+    def _held(
+        self, *, read_only: bool = False, check_schema: bool = True, one_thread: bool = False, log_bytes: int | None = None
+    ) -> Iterator[_Hold]:
         path = self._path.resolve()
         holds = _registry.holds
         outer = holds.get(path)
@@ -201,7 +212,7 @@ class Warehouse:
             return
         if path in _registry.forked_while_open:
             raise WarehouseUsageError(f"This process was forked while its parent had {path} open: fork before, or use spawn")
-        with self._opened(path, read_only=read_only, one_thread=one_thread) as hold:
+        with self._opened(path, read_only=read_only, one_thread=one_thread, log_bytes=log_bytes) as hold:
             if check_schema and self._schema_version is not None:
                 _check_schema(hold.connection, path, self._schema_version)
             holds[path] = hold
@@ -215,7 +226,7 @@ class Warehouse:
                 del holds[path]
 
     @contextlib.contextmanager
-    def _opened(self, path: Path, *, read_only: bool, one_thread: bool) -> Iterator[_Hold]:
+    def _opened(self, path: Path, *, read_only: bool, one_thread: bool, log_bytes: int | None) -> Iterator[_Hold]:
         if read_only:
             if not exists(path):
                 raise missing(path)
@@ -234,7 +245,7 @@ class Warehouse:
                     try:
                         yield hold
                         if not read_only and not hold.abandoned:
-                            fold_long_log(path, instance, hold.connection, self._notify)
+                            fold_long_log(path, instance, hold.connection, self._notify, limit=log_bytes)
                     finally:
                         if not hold.abandoned:
                             instance.detach(hold.connection)

@@ -32,10 +32,25 @@ def log_limit(fold_seconds: float) -> float:
     return min(LONGEST_LOG_BYTES, FOLD_LOG_BYTES * math.sqrt(max(1.0, fold_seconds / SHORT_FOLD_SECONDS)))
 
 
-def fold_long_log(path: Path, instance: Instance, connection: duckdb.DuckDBPyConnection, notify: Callable[[str], None]) -> None:
-    """Fold the log if it is long; for a connection that may write, at the end of its block. A fold that fails is told and not raised."""
+def fold_long_log(
+    path: Path,
+    instance: Instance,
+    connection: duckdb.DuckDBPyConnection,
+    notify: Callable[[str], None],
+    *,
+    limit: int | None = None,
+) -> None:
+    """Fold the log if it is long; for a connection that may write, at the end of its block. A fold that fails is told and not raised.
+
+    Args:
+        path: the database file.
+        instance: its instance.
+        connection: one that may write.
+        notify: gets the sentence when a fold fails.
+        limit: bytes up to which the log is left alone; None: what costs the least where many small transactions follow.
+    """
     log = Path(f"{path}.wal")
-    if not log.exists() or log.stat().st_size <= log_limit(instance.fold_seconds):
+    if not log.exists() or log.stat().st_size <= (log_limit(instance.fold_seconds) if limit is None else limit):
         return
     # What a block left uncommitted would be lost anyway, and must not stand in the way of the checkpoint.
     with contextlib.suppress(duckdb.Error):

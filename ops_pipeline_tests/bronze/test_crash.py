@@ -40,6 +40,7 @@ from ops_pipeline.bronze import BronzeStore
 store = BronzeStore(Path(sys.argv[1]))
 def put(body):
     store.store(folder="a/b/T", file_id="f" * 32, body=body, extension="bin", run_id="dead-run")
+    store.sync()
 put(b"before")
 synced, wanted, sync = 0, int(sys.argv[2]), os.fsync
 def fsync(descriptor):
@@ -111,18 +112,27 @@ def test_everything_that_leads_to_a_file_is_synced(tmp_path: Path, monkeypatch: 
     root = tmp_path / "new" / "bronze"
     store = BronzeStore(root)
     put(store, b"one", "a/b")
-    assert set(synced[:-2]) == {"", "/new", "/new/bronze", "/new/bronze/a"}  # each holds the name of a folder that is new
-    assert synced[-2].startswith("/new/bronze/.tmp/run/")
-    assert synced[-1] == "/new/bronze/a/b"
+    store.sync()
+    (file,) = [place for place in synced if place.startswith("/new/bronze/.tmp/run/")]
+    # Each folder holds the name of one that is new, and the last one the file's own, which is there only once the file is whole.
+    assert set(synced) - {file} == {"", "/new", "/new/bronze", "/new/bronze/a", "/new/bronze/a/b"}
+    assert synced.index(file) < synced.index("/new/bronze/a/b")
 
     synced.clear()
     put(store, b"two", "a/b")
-    assert len(synced) == 2  # the file and its folder: what leads there is known by now
+    put(store, b"three", "a/b")
+    store.sync()
+    assert len(synced) == 3  # the files, and their folder once: what leads there is known by now
     synced.clear()
     put(store, b"two", "a/b")
+    store.sync()
     assert synced == ["/new/bronze/a/b"]
     synced.clear()
-    put(BronzeStore(root), b"two", "a/b")  # the process that made the file may have died before it synced anything
+    store.sync()
+    assert synced == []
+    again = BronzeStore(root)
+    put(again, b"two", "a/b")  # the process that made the file may have died before it synced anything
+    again.sync()
     assert set(synced) == {"/new/bronze", "/new/bronze/a", "/new/bronze/a/b"}
 
 

@@ -154,6 +154,8 @@ def test_a_disk_that_fails_is_quoted(tmp_path: Path, monkeypatch: pytest.MonkeyP
     with pytest.raises(BronzeError, match=r"Input/output error.*check the disk"):
         put(store, b"after")
     assert files_below(tmp_path) == [kept]
+    with pytest.raises(BronzeError, match=r"folders cannot be synced.*Input/output error"):
+        store.sync()
 
 
 def test_a_folder_where_a_file_belongs(tmp_path: Path) -> None:
@@ -188,3 +190,4 @@ def test_a_file_system_that_cannot_sync_folders_is_used_all_the_same(tmp_path: P
     monkeypatch.setattr(os, "fsync", only_files)
     store = BronzeStore(tmp_path / "bronze")
     assert store.read(put(store, b"body")) == b"body"
+    store.sync()
