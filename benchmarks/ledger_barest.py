@@ -51,7 +51,7 @@ _MOVES = f"""
         WHERE promotion_kind = 'first'
     UNION ALL SELECT 2, silver_run_id, silver_injest_start_time, silver_injest_end_time, * FROM {_L} WHERE silver_run_id IS NOT NULL
     UNION ALL SELECT 3, gold_run_id, gold_injest_start_time, gold_injest_end_time, * FROM {_L} WHERE gold_run_id IS NOT NULL"""
-SUMMARY = f"SELECT {_AGGREGATES} FROM ({_MOVES.replace('WHERE', 'WHERE run = ? AND')}) GROUP BY run"
+SUMMARY = f"SELECT {_AGGREGATES} FROM ({_MOVES}) WHERE run = ? GROUP BY run"
 FAILED = """count(*) FILTER ((s = 1 AND bronze_outcome = 'failed') OR (s = 2 AND silver_errors IS NOT NULL)
     OR (s = 3 AND gold_errors IS NOT NULL)) > 0"""
 
