@@ -32,7 +32,7 @@ _BITS = 22
 _DAY = (1 << _BITS) - 1  # more than the ordinal of the last day of the year 9999, so that no two partitions touch
 
 _ORDINAL = "({} - DATE '0000-12-31')"
-_HEALED = f"""SELECT origin_run_id, file_id FROM {LEDGER}
+_HEALED = f"""SELECT coalesce(origin_run_id, run_id), file_id FROM {LEDGER}
     WHERE promotion_kind <> 'first' AND silver_errors IS NULL AND silver_injest_end_time IS NOT NULL"""
 
 # Only these datasets have requests of more than one row.
