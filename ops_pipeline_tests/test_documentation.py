@@ -8,9 +8,12 @@ from pathlib import Path
 import pytest
 
 from ops_pipeline.ops.columns import COLUMNS
-from ops_pipeline.settings import PREFIX, Settings
+from ops_pipeline.recipes.loading import load_catalogue
+from ops_pipeline.settings import PREFIX, Settings, base_url_variable
 
 ROOT = Path(__file__).parent.parent
+# One variable a source, and so no field of the settings.
+BASE_URL = "`OPS_PIPELINE_SOURCE_<NAME>_BASE_URL`"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -22,8 +25,21 @@ def test_every_setting_stands_in_the_readme_with_its_default(name: str) -> None:
     assert default is None or f"| `{default}` |" in row
 
 
+def test_the_address_of_a_source_stands_in_the_readme() -> None:
+    assert f"| {BASE_URL} |" in README
+    assert base_url_variable("my-vendor") == BASE_URL.strip("`").replace("<NAME>", "MY_VENDOR")
+
+
+def test_the_vendor_of_the_readme_is_one(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```yaml\n(source:\n.*?)```", README, re.DOTALL)
+    (tmp_path / "acme.yaml").write_text(example, encoding="utf-8")
+    catalogue = load_catalogue(tmp_path)
+    assert catalogue.sources["acme"].http is not None
+    assert catalogue.recipes["acme.eod-prices"].request is not None
+
+
 def test_the_readme_names_no_setting_that_does_not_exist() -> None:
-    named = set(re.findall(rf"{PREFIX}[A-Z_]+[A-Z]", README))
+    named = set(re.findall(rf"{PREFIX}[A-Z_]+[A-Z]", README.replace(BASE_URL, "")))
     assert named <= {PREFIX + n.upper() for n in Settings.model_fields}
 
 

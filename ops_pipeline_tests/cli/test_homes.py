@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from pydantic import BaseModel
 
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.migrations import latest_version
+from ops_pipeline.recipes.http import ApiKey, ErrorPattern, HttpRequest, HttpSource
 from ops_pipeline.recipes.loading import load_catalogue
 from ops_pipeline.recipes.models import AnswerFormat, Column, GoldTarget, Recipe, Unpivot
 from ops_pipeline.recipes.source import SourceDeclaration
@@ -19,6 +21,9 @@ from ops_pipeline.recipes.yaml import load_yaml
 from ops_pipeline.settings import PREFIX, Settings
 from ops_pipeline.warehouse import Warehouse
 from ops_pipeline_tests.cli.command import ok, ops, refused, rows, tree
+from ops_pipeline_tests.engine.vendor import price, weekdays
+from ops_pipeline_tests.sources.http_home import write_recipe
+from ops_pipeline_tests.vendor_server import Reply, Seen, VendorServer
 
 
 @pytest.fixture
@@ -95,6 +100,35 @@ def test_the_example_explains_every_field_and_works_when_uncommented(made: Path)
     assert rows(made, "SELECT DISTINCT source FROM gold.fact_fx") == [{"source": "mine"}]
 
 
+def _answer(seen: Seen) -> Reply:
+    """What the example's vendor would send."""
+    days = weekdays(*seen.window)
+    if seen.path.endswith("/rates.csv"):
+        return Reply(b"Date,USD,CHF\n" + "".join(f"{day},1.1,N/A\n" for day in days).encode())
+    return Reply(json.dumps([price(seen.ticker, day) for day in days]).encode())
+
+
+def test_the_example_explains_a_vendor_over_http_and_works_for_one(made: Path) -> None:
+    example = made / "recipes" / "example.yaml"
+    raw = example.read_text(encoding="utf-8")
+    for model in (HttpSource, ApiKey, ErrorPattern, HttpRequest):
+        for name in model.model_fields:
+            assert re.search(rf"[`{{ ]{name}\b", raw), f"{model.__name__}.{name}"
+    text = re.sub("(?m)^( *)# ", r"\1", uncommented(example)).replace("client: sample", "client: http")
+    example.write_text(text, encoding="utf-8")
+    ok("universe", "add", "BRK.B", "--dataset", "mine.eod-prices.adjusted", "--home", made)
+    ok("universe", "add", "--dataset", "mine.fx-rates", "--home", made)
+    about = ("--dataset", "mine.eod-prices.adjusted", "--dataset", "mine.fx-rates", "--home", made, "--json")
+    with VendorServer(_answer) as vendor:
+        env = {"OPS_PIPELINE_SOURCE_MINE_BASE_URL": f"{vendor.url}/v3", "MINE_API_KEY": "0123456789abcdef", "NO_PROXY": "*"}
+        assert ok("run", *about, env=env).document["keys"] == {"promoted": 2}
+    assert sorted(seen.path for seen in vendor.seen) == ["/v3/prices/BRK.B", "/v3/rates.csv"]
+    assert {seen.headers["authorization"] for seen in vendor.seen} == {"Bearer 0123456789abcdef"}
+    assert "OPS_PIPELINE_SOURCE_MINE_BASE_URL" in refused(
+        "run", *about, env={**env, "OPS_PIPELINE_SOURCE_YOURS_BASE_URL": "https://x.example"}
+    )
+
+
 # --- universe ---------------------------------------------------------------------------------------------------------------------
 
 
@@ -169,6 +203,31 @@ def test_a_contract_names_every_column(tmp_path: Path) -> None:
     for column in document["recipe"]["columns"]:
         assert column["name"] in shown
         assert column["comment"] in shown
+
+
+def test_a_contract_tells_how_a_vendor_is_asked_and_never_its_key(tmp_path: Path) -> None:
+    key = {"env": "VENDOR_API_KEY", "query": "apikey"}
+    write_recipe(tmp_path, "https://api.example.com/v3", key=key)
+    for value, told in (("s3ntinel0123", "is set"), ("", "is not set"), ("s3ntinel 0123", "is not set")):
+        env = {"VENDOR_API_KEY": value}
+        shown = ok("datasets", "show", "vendor.prices", "--home", tmp_path, env=env).out
+        text = " ".join(shown.split())
+        for part in (
+            "GET https://api.example.com/v3/prices",
+            "symbol={ticker}, from={from_date}, to={to_date}",
+            f"environment variable VENDOR_API_KEY, which {told}; sent as query parameter apikey",
+        ):
+            assert part in text
+        answer = ok("datasets", "show", "vendor.prices", "--home", tmp_path, "--json", env=env)
+        assert answer.document["api_key"] == {
+            "variable": "VENDOR_API_KEY",
+            "set": told == "is set",
+            "place": "query parameter apikey",
+        }
+        assert answer.document["recipe"]["request"]["path"] == "/prices"
+        assert answer.document["source_declaration"]["http"]["base_url"] == "https://api.example.com/v3"
+        assert "s3ntinel" not in shown + answer.out
+    assert ok("datasets", "show", "sample.fx-rates", "--json", cwd=tmp_path).document["api_key"] is None
 
 
 # --- migrate ----------------------------------------------------------------------------------------------------------------------
