@@ -52,7 +52,11 @@ def _d(given: argparse.Namespace) -> Iterable[Figure]:
 
     for rows in given.ledger_rows:
         say(f"d. a ledger of {rows:,} rows")
-        yield from with_targets("d", measure(rows=rows))
+        partitions = min(100_000, max(1, rows // 200) * 20)
+        try:
+            yield from with_targets("d", measure(rows, partitions, repeats=max(5, given.repeat)))
+        except AssertionError as error:
+            raise WrongResultError(str(error)) from error
 
 
 def _e(given: argparse.Namespace) -> Iterable[Figure]:
