@@ -30,7 +30,7 @@ HOLD_SECONDS = 0.7
 # Until a commit has been timed, a file is taken to be as much work as this many rows (`Read.weight`).
 FIRST_WEIGHT = 350
 # Below this a smaller batch is hardly faster: what a transaction costs whatever it holds is the larger part.
-LEAST_WEIGHT = 50_000
+LEAST_WEIGHT = 100_000
 # What is read and waits to be committed is in memory: at most so many rows, or one portion.
 WAITING_WEIGHT = 1_000_000
 
