@@ -15,7 +15,7 @@ import pyarrow as pa
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
 COLUMNS: tuple[str, ...] = tuple(DatasetInjestion.model_fields)
 PRIMARY_KEY = ("run_id", "file_id")
@@ -81,3 +81,8 @@ def values(column: pa.ChunkedArray) -> list[Any]:
         return [known.get(n) for n in numbers]
     plain: list[Any] = column.to_pylist()
     return plain
+
+
+def from_arrow(columns: Sequence[pa.ChunkedArray]) -> list[DatasetInjestion]:
+    """The objects of rows that hold every column, in the ledger's order."""
+    return [DatasetInjestion.from_row(dict(zip(COLUMNS, row, strict=True))) for row in zip(*map(values, columns), strict=True)]

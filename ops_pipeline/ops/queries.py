@@ -151,16 +151,15 @@ def _summary(row: dict[str, Any]) -> RunSummary:
     )
 
 
-def _summaries(connection: duckdb.DuckDBPyConnection, runs: list[str], wanted: RunFilter) -> list[RunSummary]:
+def _summaries(connection: duckdb.DuckDBPyConnection, runs: list[str]) -> list[RunSummary]:
     """The runs' figures, in their order. The rows are found by the run columns alone: no other run's row is read whole."""
-    where, parameters = _file_conditions(wanted)
-    moved = _moves("rowid AS number, '{stage}' AS stage", where, "SEMI JOIN wanted_runs ON wanted_runs.run = {run}")
+    moved = _moves("rowid AS number, '{stage}' AS stage", "true", "SEMI JOIN wanted_runs ON wanted_runs.run = {run}")
     with registered(connection, "wanted_runs", pa.table({"run": pa.array(runs, pa.string())})):
         rows = _dicts(
             connection,
             f"""WITH moved AS MATERIALIZED ({moved})
             SELECT {_FIGURES} FROM {LEDGER} f JOIN moved ON f.rowid = moved.number GROUP BY the_run""",
-            parameters * len(_STAGES),
+            [],
         )
     found = {row["run_id"]: _summary(row) for row in rows}
     return [found[run] for run in runs if run in found]
@@ -168,7 +167,7 @@ def _summaries(connection: duckdb.DuckDBPyConnection, runs: list[str], wanted: R
 
 def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunSummary | None:
     """One run's figures; None when no file knows the run."""
-    return next(iter(_summaries(connection, [run_id], RunFilter())), None)
+    return next(iter(_summaries(connection, [run_id])), None)
 
 
 def find_runs(connection: duckdb.DuckDBPyConnection, prefix: str, *, limit: int = 20) -> list[str]:
@@ -196,16 +195,27 @@ def list_runs(
     if wanted.until:
         having.append("started < ?::DATE + 1")
         parameters.append(wanted.until)
+    if wanted.dataset or wanted.ticker:  # few rows: their figures cost no more than finding the page
+        if wanted.only_failures:
+            having.append("bronze_failed + silver_failed_files + gold_failed_files > 0")
+        moved = _moves("'{stage}' AS stage, *", where)
+        rows = _dicts(
+            connection,
+            f"""SELECT * FROM (SELECT {_FIGURES} FROM ({moved}) GROUP BY the_run) WHERE {" AND ".join(having)}
+            ORDER BY started DESC NULLS LAST, run_id LIMIT ? OFFSET ?""",
+            [*parameters, _limit(limit), max(0, offset)],
+        )
+        return [_summary(row) for row in rows]
     failed = ""
     if wanted.only_failures:
         failed = ", {failed} AS failed"
         having.append("bool_or(failed)")
     found = connection.execute(
-        f"""SELECT the_run, min(stage_started) AS started FROM ({_moves("{stage}_injest_start_time AS stage_started" + failed, where)})
+        f"""SELECT the_run, min(stage_started) AS started FROM ({_moves("{stage}_injest_start_time AS stage_started" + failed, "true")})
         GROUP BY the_run HAVING {" AND ".join(having)} ORDER BY started DESC NULLS LAST, the_run LIMIT ? OFFSET ?""",
         [*parameters, _limit(limit), max(0, offset)],
     ).to_arrow_table()
-    return _summaries(connection, found["the_run"].to_pylist(), wanted) if len(found) else []
+    return _summaries(connection, found["the_run"].to_pylist()) if len(found) else []
 
 
 def run_files(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ops_pipeline.clock import utc_now
-from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, stage_columns, to_arrow, values
+from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, from_arrow, stage_columns, to_arrow, values
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.sql import FULLY_PROMOTED_SQL, LEDGER, SAME_PARTITION
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.universe import PartitionKey
 
+_COLUMNS = ", ".join(COLUMNS)
 _INSERT = f"INSERT ({', '.join(COLUMNS)}) VALUES ({', '.join(f's.{c}' for c in COLUMNS)})"
 _ORDER = "{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}"
 _ANSWERED = f"""FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
@@ -157,7 +158,7 @@ class OpsRepo:
         """First-promotion rows of a partition that apply after `order` and are promoted, or unchanged: what a late file must re-merge."""
         source, dataset, discriminator = split_dataset_key(partition.dataset)
         return self._rows(
-            f"""SELECT f.* FROM {LEDGER} f
+            f"""SELECT {_COLUMNS} FROM {LEDGER} f
             WHERE f.ticker = ? AND f.dataset = ? AND f.source = ? AND f.discriminator = ? AND f.promotion_kind = 'first'
                 AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
                 AND f.silver_errors IS NULL AND (f.bronze_injest_end_time, f.run_id, f.file_id) > (?, ?, ?)
@@ -195,7 +196,7 @@ class OpsRepo:
         """Rows of requests that got no answer yet, of one run or of all: of runs that go on, or that died."""
         one = "true" if run_id is None else "run_id = ?"
         return self._rows(
-            f"SELECT * FROM {LEDGER} WHERE bronze_outcome = 'asked' AND {one} ORDER BY run_id, file_id",
+            f"SELECT {_COLUMNS} FROM {LEDGER} WHERE bronze_outcome = 'asked' AND {one} ORDER BY run_id, file_id",
             [run_id] if run_id else [],
         )
 
@@ -237,4 +238,4 @@ class OpsRepo:
         return rows
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[DatasetInjestion]:
-        return [DatasetInjestion.from_row(row) for row in self._dicts(sql, parameters)]
+        return from_arrow(self.connection.execute(sql, list(parameters)).to_arrow_table().columns)

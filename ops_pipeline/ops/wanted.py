@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ops_pipeline.ops.columns import COLUMNS, values
-from ops_pipeline.ops.ingestion import DatasetInjestion
+from ops_pipeline.ops.columns import COLUMNS, from_arrow
 from ops_pipeline.ops.sql import LEDGER
 from ops_pipeline.recipes.models import NO_DISCRIMINATOR
 
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.recipes.universe import PartitionKey
 
 
@@ -65,9 +65,6 @@ def whole_rows(connection: duckdb.DuckDBPyConnection, row_numbers: Sequence[int]
         found = connection.execute(
             f"SELECT t.rowid, {', '.join(COLUMNS)} FROM {LEDGER} t SEMI JOIN wanted_numbers w ON t.rowid = w.number"
         ).to_arrow_table()
-    numbers, *columns = (values(column) for column in found.columns)
-    rows = {
-        number: DatasetInjestion.from_row(dict(zip(COLUMNS, row, strict=True)))
-        for number, row in zip(numbers, zip(*columns, strict=True), strict=True)
-    }
+    number, *columns = found.columns
+    rows = dict(zip(number.to_pylist(), from_arrow(columns), strict=True))
     return [rows[number] for number in row_numbers]

@@ -1,4 +1,4 @@
-"""Coverage, the checks of the ledger, and filters of any spelling."""
+"""Coverage, the checks of the ledger, filters of any spelling, and lists of runs read in two ways."""
 
 from __future__ import annotations
 
@@ -6,9 +6,11 @@ from collections.abc import Iterator
 
 import duckdb
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from ops_pipeline.ops import queries
-from ops_pipeline.ops.ingestion import Stage
+from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.queries import RunFilter
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.warehouse import Warehouse
@@ -16,9 +18,12 @@ from ops_pipeline_tests.ops.golden import TOMORROW, golden
 from ops_pipeline_tests.ops.rows import (
     DAY,
     HOSTILE,
+    NOON,
+    PARTITIONS,
     PRICES,
     at,
     day,
+    ledgers,
     merged,
     stored,
 )
@@ -121,3 +126,36 @@ def test_filters_of_any_spelling_are_values(warehouse: Warehouse, text: str) -> 
         assert [c["ticker"] for c in queries.coverage(connection, RunFilter(ticker=text))] == [text]
         assert queries.find_runs(connection, text) == [text]
         assert len(queries.list_runs(connection)) == 2
+
+
+# --- lists and summaries --------------------------------------------------------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(rows=ledgers(PARTITIONS[1:2], most=8), promoter=st.sampled_from(["run-1", "run-2", "run-9"]))
+def test_lists_and_summaries_agree_whichever_way_they_are_read(
+    rows: list[DatasetInjestion], promoter: str, shared: OpsRepo
+) -> None:
+    """A list without filter reads the page's rows; one for a ticker reads the ticker's: here both are all rows."""
+    connection = shared.connection
+    for row in rows:
+        if row.bronze_can_promote and row.bronze_rows:
+            merged(row, run=promoter)
+    connection.execute("BEGIN")
+    try:
+        shared.upsert(rows, Stage.BRONZE)
+        known = {
+            r for row in rows for r in (row.silver_run_id, row.gold_run_id, row.promotion_kind == "first" and row.run_id) if r
+        }
+        listed = queries.list_runs(connection)
+        assert {s.run_id for s in listed} == known
+        assert listed == sorted(listed, key=lambda s: (-(s.started or NOON).timestamp(), s.run_id))
+        assert listed == [queries.run_summary(connection, s.run_id) for s in listed]
+        assert listed == queries.list_runs(connection, RunFilter(ticker="O'Brien"))
+        assert listed == queries.list_runs(connection, RunFilter(dataset="sample.eod-prices"))
+        failed = [s for s in listed if s.failed_files]
+        assert failed == queries.list_runs(connection, RunFilter(only_failures=True))
+        assert failed == queries.list_runs(connection, RunFilter(only_failures=True, ticker="O'Brien"))
+        assert listed[1:3] == queries.list_runs(connection, limit=2, offset=1)
+    finally:
+        connection.execute("ROLLBACK")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import date
+
 import duckdb
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -54,6 +56,56 @@ def test_islands_are_those_of_the_rule(connection: duckdb.DuckDBPyConnection) ->
             connection.execute("ROLLBACK")
 
     check()
+
+
+def test_islands_of_datasets_whose_requests_are_one_row_each(connection: duckdb.DuckDBPyConnection) -> None:
+    """Such datasets are not grouped by request: the same rule by another query."""
+    repo = OpsRepo(connection)
+
+    @settings(max_examples=120)
+    @given(rows=ledgers(PARTITIONS, most=14).map(lambda rows: [r for r in rows if r.request_part == 1]))
+    def check(rows: list[DatasetInjestion]) -> None:
+        connection.execute("BEGIN")
+        try:
+            repo.upsert(rows, Stage.BRONZE)
+            by_hand = {p: islands(good_spans(r for r in rows if r.partition == p)) for p in PARTITIONS}
+            assert repo.islands(PARTITIONS) == {p: spans for p, spans in by_hand.items() if spans}
+        finally:
+            connection.execute("ROLLBACK")
+
+    check()
+
+
+def test_one_dataset_of_parts_does_not_change_the_others(repo: OpsRepo) -> None:
+    whole = stored(ticker="IBM", first=0, last=9)
+    pages = [stored(dataset="sample.eod-prices.raw", part=p, data=(5 * p, 5 * p + 4), last=14) for p in (1, 2)]
+    torn = [stored("run-2", dataset="sample.eod-prices.raw", first=15, last=20, data=(15, 20))]
+    torn.append(failed("run-2", dataset="sample.eod-prices.raw", first=15, last=20, part=2))
+    repo.upsert([whole, *pages, *torn], Stage.BRONZE)
+    wanted = [pages[0].partition, whole.partition, whole.partition, AAPL]
+    assert repo.islands(wanted) == {
+        whole.partition: [Span(DAY, day(9), DAY)],
+        pages[0].partition: [Span(DAY, day(14), day(5))],
+    }
+
+
+def test_an_answer_with_nothing_but_earlier_days_covers_nothing(repo: OpsRepo) -> None:
+    early = stored(first=10, last=19, data=(2, 5))
+    parts = [stored("run-2", part=p, first=10, last=19, data=(2, 5)) for p in (1, 2)]
+    assert good_spans([early]) == good_spans(parts) == []
+    repo.upsert([early], Stage.BRONZE)
+    assert repo.islands([AAPL]) == {}
+    repo.upsert(parts, Stage.BRONZE)
+    assert repo.islands([AAPL]) == {}
+
+
+def test_the_first_and_the_last_day_of_the_calendar_do_not_reach_into_other_partitions(repo: OpsRepo) -> None:
+    rows = [stored(ticker=t) for t in ("A", "B", "C")]
+    for row in rows:
+        row.requested_from_date = row.bronze_from_date = date.min
+        row.requested_to_date = row.bronze_to_date = date.max
+    repo.upsert(rows, Stage.BRONZE)
+    assert repo.islands(r.partition for r in rows) == {r.partition: [Span(date.min, date.max, date.min)] for r in rows}
 
 
 def test_a_healed_refusal_and_its_neighbours_make_one_island(repo: OpsRepo) -> None:
@@ -146,7 +198,7 @@ def test_the_latest_file_is_the_last_one_answered(repo: OpsRepo) -> None:
     repo.upsert(later, Stage.BRONZE)
     assert repo.latest_files([AAPL, PARTITIONS[3]]) == {AAPL: rows[2]}
     assert repo.last_answers([AAPL, PARTITIONS[3]]) == {AAPL: at(21)}
-    assert repo.latest_files([]) == {}
+    assert repo.latest_files([]) == repo.last_answers([]) == {}
 
 
 def test_an_unchanged_file_tells_by_which_recipe_its_bytes_were_read(repo: OpsRepo) -> None:
