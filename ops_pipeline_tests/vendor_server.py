@@ -32,7 +32,7 @@ class Seen:
     Attributes:
         line: the request line.
         headers: by name in small letters.
-        attempt: the how-many-eth request for this path and ticker, from 1.
+        attempt: which request for this path and ticker it is, from 1.
     """
 
     line: str
