@@ -94,8 +94,10 @@ def test_a_date_that_has_passed_is_no_pause(vendor: VendorServer, tmp_path: Path
     assert asking.pauses[0] <= http.SPREAD_SECONDS
 
 
-@pytest.mark.parametrize("header", ["61", "86400", "9" * 400, format_datetime(utc_now() + timedelta(days=1), usegmt=True)])
+@pytest.mark.parametrize("header", ["61", "86400", "9" * 400, "a date"])
 def test_a_longer_pause_than_allowed_is_a_quota_that_is_used_up(vendor: VendorServer, tmp_path: Path, header: str) -> None:
+    if header == "a date":  # made here: a parameter must be the same in every process of the test run
+        header = format_datetime(utc_now() + timedelta(days=1), usegmt=True)
     asking = Asking(tmp_path, vendor.when(limited(header)).url)
     error = asking.error()
     assert (error.kind, error.status_code, len(vendor.seen), asking.pauses) == ("deferred", 429, 1, [])

@@ -27,7 +27,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import ops_pipeline
-from ops_pipeline.sources import Answer, Request, SampleSource, SourceError
+from ops_pipeline.sources import Answer, Request, SourceError
+from ops_pipeline.sources.sample import SampleSource
 
 TICKERS = ["AAPL", "FB", "GOOG", "IBM", "MSFT"]
 DAYS = st.none() | st.dates(date(1999, 12, 1), date(2013, 6, 1))
@@ -38,7 +39,8 @@ import asyncio, sys
 sys.path[:0] = sys.argv[2:]
 from datetime import date
 from ops_pipeline.errors import UserError
-from ops_pipeline.sources import Request, SampleSource
+from ops_pipeline.sources import Request
+from ops_pipeline.sources.sample import SampleSource
 async def ask():
     ticker = "IBM" if sys.argv[1] == "eod-prices" else "-"
     request = Request("d", "sample", sys.argv[1], "-", ticker, date(2001, 1, 1), date(2001, 3, 1))
