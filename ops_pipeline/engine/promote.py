@@ -75,16 +75,16 @@ class Promoter:
         received = [row for row in rows if row.bronze_filename and row.bronze_error is None]
         repeated = [row for row in received if self.latest.get(row.partition) == row.payload_identity and row.request_complete]
         skip = {row.key for row in repeated}
-        found = Read(list(rows), self._typed([row for row in received if row.key not in skip]), repeated)
+        if self._reading is None:
+            self._reading = staging_connection()
+        found = Read(list(rows), self._typed([row for row in received if row.key not in skip], self._reading), repeated)
         steps.debug("read %d answers", len(received) - len(repeated))
         return found
 
-    def _typed(self, rows: Sequence[DatasetInjestion]) -> dict[str, list[Staged]]:
-        if self._reading is None:
-            self._reading = staging_connection()
+    def _typed(self, rows: Sequence[DatasetInjestion], connection: duckdb.DuckDBPyConnection) -> dict[str, list[Staged]]:
         staged: dict[str, list[Staged]] = {}
         for key, mine in by_dataset(rows).items():
-            batch = self._stage(self.context.catalogue.recipes[key], mine, self._reading)
+            batch = self._stage(self.context.catalogue.recipes[key], mine, connection)
             staged[key] = [batch]
             for row, profile in zip(mine, batch.profiles, strict=True):
                 tell(row, profile)
@@ -154,7 +154,7 @@ class Promoter:
             # Read after all, without the lock.
             known = {row.key for row in doubted}
             read.repeated = [row for row in read.repeated if row.key not in known]
-            for key, more in self._typed(doubted).items():
+            for key, more in self._typed(doubted, self._second_reading()).items():
                 read.staged.setdefault(key, []).extend(more)
 
     def _record(self, read: Read) -> list[DatasetInjestion]:
@@ -218,8 +218,7 @@ class Promoter:
         """Promotes everything of these partitions that waits for silver: read again, in batches, with what a late file must re-merge."""
         if "silver" not in self.layers:
             return []
-        if self._reading_again is None:
-            self._reading_again = staging_connection()
+        reading = self._second_reading()
         written: list[DatasetInjestion] = []
         left = list(partitions)
         for _ in range(_ROUNDS):
@@ -230,7 +229,7 @@ class Promoter:
             left = []
             for key, mine in by_dataset(files).items():
                 for batch in self._batches(mine):
-                    ready = self._stage(self.context.catalogue.recipes[key], batch, self._reading_again)
+                    ready = self._stage(self.context.catalogue.recipes[key], batch, reading)
                     steps.debug("staged %d files", len(batch))
                     promotion = self._merge(ready)
                     written += promotion.rows
@@ -242,6 +241,12 @@ class Promoter:
             len(left),
         )
         return written
+
+    def _second_reading(self) -> duckdb.DuckDBPyConnection:
+        """A connection to read with in the thread that commits, while another thread reads on the first one."""
+        if self._reading_again is None:
+            self._reading_again = staging_connection()
+        return self._reading_again
 
     def _batches(self, files: Sequence[DatasetInjestion]) -> Iterable[list[DatasetInjestion]]:
         """Whole partitions, together about as many files as the setting says."""
