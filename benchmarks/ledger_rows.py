@@ -114,7 +114,7 @@ def _rows(first: int, last: int, partitions: int, total: int) -> str:
 
 
 # A later promotion of every second refused file, some ten runs later: a row of its own with the bronze columns copied.
-_RETRIES = """
+_RETRIES = f"""
 SELECT * REPLACE (
     md5('retry' || epoch_ms(bronze_injest_start_time) // 400000) AS run_id, false AS bronze_can_promote, NULL AS silver_errors,
     bronze_from_date AS silver_from_date, bronze_to_date AS silver_to_date, bronze_rows AS silver_rows_created,
@@ -122,7 +122,8 @@ SELECT * REPLACE (
     silver_injest_end_time + INTERVAL 400 SECONDS AS silver_injest_end_time,
     md5('retry' || epoch_ms(bronze_injest_start_time) // 400000) AS silver_run_id, 'retry' AS promotion_kind, run_id AS origin_run_id
 ) FROM ops.file_ingestions WHERE silver_errors IS NOT NULL AND promotion_kind = 'first' AND hash(file_id) % 2 = 0
-    AND bronze_injest_start_time >= {FIRST_SENT} + to_milliseconds(50 * $1) AND bronze_injest_start_time < {FIRST_SENT} + to_milliseconds(50 * $2)
+    AND bronze_injest_start_time >= {FIRST_SENT} + to_milliseconds(50 * $1)
+    AND bronze_injest_start_time < {FIRST_SENT} + to_milliseconds(50 * $2)
 """
 
 
