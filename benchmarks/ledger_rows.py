@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 DATASETS = 20
 FILES_A_RUN = 750
 CHUNK = 1_000_000
+FIRST_SENT = "TIMESTAMPTZ '2020-01-01 00:00:00+00'"
 
 _RUN = "regexp_replace(md5('run' || ({}) // {}), '(.{{8}})(.{{4}})(.{{4}})(.{{4}})', '\\1-\\2-\\3-\\4-')"
 
@@ -56,7 +57,7 @@ def _rows(first: int, last: int, partitions: int, total: int) -> str:
         SELECT *, p // {DATASETS} AS ticker_number, p % {DATASETS} AS dataset_number,
             DATE '2000-01-01' + (7 * (week - left_open(j, {partitions})::INTEGER))::INTEGER AS from_date,
             DATE '2000-01-07' + (7 * week)::INTEGER AS to_date,
-            TIMESTAMPTZ '2020-01-01 00:00:00+00' + to_milliseconds(50 * n) AS sent,
+            {FIRST_SENT} + to_milliseconds(50 * n) AS sent,
             CASE WHEN n >= unanswered THEN 'asked' WHEN part = 1 AND two_parts AND fate < 90 THEN 'stored'
                 WHEN fate < 28 THEN 'failed' WHEN fate < 30 THEN 'deferred' WHEN fate < 60 THEN 'unchanged' WHEN fate < 90 THEN 'empty'
                 ELSE 'stored' END AS outcome,
@@ -113,7 +114,7 @@ def _rows(first: int, last: int, partitions: int, total: int) -> str:
 
 
 # A later promotion of every second refused file, some ten runs later: a row of its own with the bronze columns copied.
-_RETRIES = """
+_RETRIES = f"""
 SELECT * REPLACE (
     md5('retry' || epoch_ms(bronze_injest_start_time) // 400000) AS run_id, false AS bronze_can_promote, NULL AS silver_errors,
     bronze_from_date AS silver_from_date, bronze_to_date AS silver_to_date, bronze_rows AS silver_rows_created,
@@ -121,7 +122,8 @@ SELECT * REPLACE (
     silver_injest_end_time + INTERVAL 400 SECONDS AS silver_injest_end_time,
     md5('retry' || epoch_ms(bronze_injest_start_time) // 400000) AS silver_run_id, 'retry' AS promotion_kind, run_id AS origin_run_id
 ) FROM ops.file_ingestions WHERE silver_errors IS NOT NULL AND promotion_kind = 'first' AND hash(file_id) % 2 = 0
-    AND bronze_injest_start_time BETWEEN $1 AND $2
+    AND bronze_injest_start_time >= {FIRST_SENT} + to_milliseconds(50 * $1)
+    AND bronze_injest_start_time < {FIRST_SENT} + to_milliseconds(50 * $2)
 """
 
 
@@ -140,13 +142,7 @@ def build(home: Path, rows: int, partitions: int) -> tuple[Warehouse, list[Parti
             columns = ", ".join(COLUMNS)
             connection.execute(f"INSERT INTO ops.file_ingestions ({columns}) {_rows(first, last, partitions, rows)}")
         with warehouse.transaction() as connection:
-            span = connection.execute(
-                "SELECT min(bronze_injest_start_time), max(bronze_injest_start_time) FROM ops.file_ingestions WHERE run_id IN "
-                f"(SELECT {_run('range')} FROM range({first}, {last}, {FILES_A_RUN}))"
-            ).fetchone()
-            connection.execute(
-                f"INSERT INTO ops.file_ingestions ({columns}) SELECT {columns} FROM ({_RETRIES})", list(span or ())
-            )
+            connection.execute(f"INSERT INTO ops.file_ingestions ({columns}) SELECT {columns} FROM ({_RETRIES})", [first, last])
         warehouse.checkpoint()
     with warehouse.reading() as connection:
         found = connection.execute(
