@@ -19,7 +19,8 @@ from benchmarks.figures import Figure, WrongResultError, show, with_targets, wri
 
 OUT = Path(__file__).resolve().parent / "out" / "latest.json"
 ABOUT = "Measures the pipeline beside its alternatives; README.md in this folder tells how."
-EPILOG = "Exit status: 0 also when a target is missed, 1 when a result is wrong, 2 when something must be changed first."
+EPILOG = "Exit status: 0 also when a target is missed, 1 when a result is wrong, 2 when something must be changed first, 130 when stopped."
+INTERRUPTED = 130
 
 
 @dataclass(frozen=True)
@@ -144,24 +145,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         del os.environ[name]
     figures: list[Figure] = []
     problems: list[str] = []
-    for name in dict.fromkeys(given.parts):
-        try:
-            for figure in PARTS[name].measure(given):
-                figures.append(figure)
-        except WrongResultError as error:
-            problems.append(f"part {name} is wrong and not measured to its end: {error}")
-            say(problems[-1])
-        write(figures, given.out)  # after every part: what is measured is kept, whatever becomes of the next one
+    busy, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if busy > cores / 2:
+        say(
+            f"The machine is busy (load {busy:.1f} on {cores} cores): the figures will be worse than the pipeline, and waits much worse."
+        )
+    interrupted = False
+    try:
+        for name in dict.fromkeys(given.parts):
+            try:
+                for figure in PARTS[name].measure(given):
+                    figures.append(figure)
+                    write(figures, given.out)  # what is measured is kept, whatever becomes of the next one
+            except WrongResultError as error:
+                problems.append(f"part {name} is wrong and not measured to its end: {error}")
+                say(problems[-1])
+                write(figures, given.out)
+    except KeyboardInterrupt:
+        interrupted = True
     show(figures)
     missed = [f for f in figures if f.reached is False]
     print(f"{len(figures)} figures in {given.out}; {len(missed)} targets missed.")
     for problem in problems:
         print(problem)
+    if interrupted:
+        return INTERRUPTED
     return 1 if problems else 0
 
 
 if __name__ == "__main__":
-    try:
-        sys.exit(main())
-    except KeyboardInterrupt:
-        sys.exit(130)
+    sys.exit(main())

@@ -99,7 +99,8 @@ def test_the_vendor_serves_what_the_truth_says() -> None:
 
 def test_targets_are_put_beside_what_other_modules_measured() -> None:
     row = {"ours": 3.0, "other": 1.0, "ratio": 3.0, "unit": "ms"}
-    ledger, waits, kept, none = with_targets("d", [{**row, "name": "run summary"}]) + with_targets(
+    less = "ledger: run summary vs an aggregate by run_id, which misses something"
+    ledger, smaller, waits, kept, none = with_targets("d", [{**row, "name": n} for n in ("run summary", less)]) + with_targets(
         "e",
         [
             {**row, "name": "e. 8 writers, 0 readers: longest wait / mean wait"},
@@ -108,6 +109,7 @@ def test_targets_are_put_beside_what_other_modules_measured() -> None:
         ],
     )
     assert (ledger.name, ledger.target, ledger.reached) == ("d. run summary", "at most 1.5", False)
+    assert (smaller.name, smaller.target) == (f"d. {less}", "")
     assert (waits.target, waits.reached) == ("at most 3", True)
     assert (kept.target, kept.reached, kept.row()["note"]) == ("at least 2", True, "kept")
     assert (none.target, none.reached) == ("", None)
