@@ -261,7 +261,7 @@ class _Commit:
         compared = f"{staged} LEFT JOIN {self._target_part(good)} t ON {same}"
         total: Counter[str] = Counter()
         for number, kind, count in self.connection.execute(
-            f"SELECT _file_no, {act} AS act, count(*) {compared} GROUP BY _file_no, act"
+            f"SELECT _file_no, {act} AS _act, count(*) {compared} GROUP BY _file_no, _act"
         ).fetchall():
             setattr(counts[number], {"C": "created", "U": "updated", "N": "unchanged"}[kind], count)
             total[kind] += count
