@@ -359,6 +359,16 @@ def test_the_log_may_grow_longer_where_a_fold_takes_longer_and_never_without_end
     assert log.FOLD_LOG_BYTES <= log.log_limit(shorter) <= log.log_limit(longer) <= log.LONGEST_LOG_BYTES
 
 
+def test_the_log_gets_what_is_left_of_an_almost_full_disk(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(log, "FOLD_LOG_BYTES", 0)
+    room = log.ROOM_TO_FOLD_BYTES
+    for needed, folded in ((2**62, False), (room, True)):
+        monkeypatch.setattr(log, "ROOM_TO_FOLD_BYTES", needed)
+        with Warehouse(database).transaction() as connection:
+            insert(connection, 1)
+        assert Path(f"{database}.wal").exists() is not folded
+
+
 def test_a_log_that_cannot_be_folded_fails_nothing(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log, "FOLD_LOG_BYTES", 0)
     sentences: list[str] = []
