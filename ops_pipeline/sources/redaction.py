@@ -6,6 +6,7 @@ Belongs here: finding a key in bodies and sentences, however it is written there
 
 from __future__ import annotations
 
+import itertools
 import re
 import string
 from typing import Final
@@ -19,6 +20,10 @@ _RUN: Final = 4
 _BEGINNING: Final = 6
 _WIDEST: Final = 8
 _STUMP: Final = re.compile(rb"(?:%[0-9A-Fa-f]{0,3}|\\+(?:u[0-9A-Fa-f]{0,3})?|&#?[A-Za-z0-9]{0,5})?\Z")
+# Backslashes before an escaped character, and repeated encodings, are followed up to this number.
+_LONGEST: Final = 8
+_ANY: Final = rf"\\{{0,{_LONGEST}}}"
+_ONE_OR_MORE: Final = rf"\\{{1,{_LONGEST}}}"
 _ENTITIES: Final = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
@@ -38,12 +43,11 @@ class Redactor:
         self._pattern: re.Pattern[bytes] | None = None
         if key is None or len(key) < SHORTEST_KEY:
             return
-        # Letters and digits are left as they are by every encoder but those that encode all, which have forms of their own.
-        self._pattern = re.compile("".join(c if c.isalnum() else f"(?:{'|'.join(_ways(c))})" for c in key).encode())
-        self._beginning = re.compile("".join(f"(?:{'|'.join(_ways(c))})" for c in key[:_BEGINNING]).encode())
+        self._pattern = re.compile(_written(key))
+        self._beginning = re.compile(_written(key[:_BEGINNING], letters=True))
         # A body that ends with another byte, as whole answers do, does not end in a key.
         self._last = {c.encode() for c in {*key, *string.ascii_letters, *string.digits, *"%\\&#;"}}
-        self._characters = [[re.compile(way.encode()) for way in _ways(c)] for c in key]
+        self._characters = [[re.compile(way.encode()) for way in (*_ways(c), rf"{_ANY}{re.escape(c)}")] for c in key]
         # What every encoder writes alike: without it in a body there is no need to look for more. A short run would be in every body.
         run = max(re.findall("[A-Za-z0-9]*", key), key=len).encode()
         self._run = run if len(run) >= _RUN else b""
@@ -86,9 +90,37 @@ class Redactor:
         return self.body(text.encode("utf-8", "replace"))[0].decode("utf-8", "replace")
 
 
+def _written(text: str, *, letters: bool = False) -> bytes:
+    """A pattern for a part of a key, however it is written.
+
+    Args:
+        text: the part.
+        letters: whether letters and digits may be encoded too; only encoders that encode every character do that.
+    """
+    pattern, after_slashes = "", False
+    for slashes, run in itertools.groupby(text, lambda c: c == "\\"):
+        part = "".join(run)
+        if slashes:
+            # Taken together and never given back: a vendor's page of backslashes must not be tried in all its partitions.
+            ways = "|".join([*_ways("\\")[1:], r"\\"])
+            pattern += f"(?:{ways}){{{len(part)},{_LONGEST * len(part)}}}+"
+        else:
+            for k, c in enumerate(part):
+                ways = "|".join(_ways(c)) if letters or not c.isalnum() else c
+                pattern += f"(?:{ways.replace(_ONE_OR_MORE, _ANY) if after_slashes and k == 0 else ways})"
+        after_slashes = slashes
+    return pattern.encode()
+
+
 def _ways(character: str) -> list[str]:
     """Patterns for the ways in which one character of a key is written: encoders differ in what they leave as it is."""
     plain, code = re.escape(character), ord(character)
     digits = "".join(d if d.isdigit() else f"[{d}{d.upper()}]" for d in f"{code:02x}")
-    ways = [plain, rf"\\+{plain}", f"%(?:25)*{digits}", rf"\\+u00{digits}", f"&#0*{code};", f"&#[xX]0*{digits};"]
+    ways = [
+        plain if character == "\\" else f"{_ANY}{plain}",
+        f"{_ONE_OR_MORE}u00{digits}",
+        f"%(?:25){{0,{_LONGEST}}}{digits}",
+        f"&#0{{0,{_LONGEST}}}{code};",
+        f"&#[xX]0{{0,{_LONGEST}}}{digits};",
+    ]
     return [*ways, f"&{_ENTITIES[character]};"] if character in _ENTITIES else ways

@@ -67,6 +67,16 @@ def test_a_body_that_ends_in_the_middle_of_a_key_keeps_none_of_it(way: str, key:
     assert clean.endswith(REDACTED.encode())
 
 
+@pytest.mark.parametrize(
+    "key", ["\\" * 16 + "abcd", "abcd" + "\\" * 18, "%" * 20 + "abcd", "abcd" + "&\\" * 9, "\\/" * 9 + "abcd"]
+)
+def test_no_body_takes_for_ever_to_search(key: str) -> None:
+    # Each of these had taken minutes where every way to divide the signs among the key's characters was tried.
+    for sign in ("\\", "%25", "%252525", "&amp;", "\\/", "\\\\&"):
+        for body in (sign * 60, sign * 60 + "abcd", "abcd" + sign * 60, "abcd" + sign * 20_000 + "abcd"):
+            Redactor(key).body(body.encode())
+
+
 @pytest.mark.parametrize("way", WAYS)
 def test_a_key_of_signs_only_is_found(way: str) -> None:
     key = "[]{}<>&\"'\\/+=%~^|`"
