@@ -18,6 +18,7 @@ import shutil
 import threading
 import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from itertools import takewhile
@@ -33,6 +34,7 @@ from ops_pipeline.errors import BronzeError, DamagedFileError
 # ISA-L's: as small as zlib's level 3 at a fifth of its time (14 MB of prices in 500 bodies: 0.13 s and 0.61 s).
 _LEVEL: Final = 2
 _TEMPORARY: Final = ".tmp"
+_SYNCERS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _PART: Final = re.compile(r"[A-Za-z0-9%@_][A-Za-z0-9%@._-]*")
 _FILE_ID: Final = re.compile(r"[a-z0-9]{1,64}")
@@ -258,8 +260,7 @@ class BronzeStore:
     def sync(self) -> None:
         """Makes durable the names of all that this object stored: call it before anything names a stored file.
 
-        Folders are synced once for many files: the sync of each file writes the file system's journal, after which these find little
-        to do.
+        Folders are synced once for many files, and many at once: one write of the file system's journal serves all that wait for it.
 
         Raises:
             BronzeError: the disk refuses.
@@ -267,8 +268,8 @@ class BronzeStore:
         with self._lock:
             folders, self._unsynced = self._unsynced, set()
         try:
-            for folder in sorted(folders):
-                _sync_folder(folder)
+            with ThreadPoolExecutor(min(_SYNCERS, len(folders) or 1)) as pool:
+                list(pool.map(_sync_folder, sorted(folders)))
         except OSError as problem:
             with self._lock:
                 self._unsynced |= folders

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.fetch import STOPPED, Asked, fetch_all
 from ops_pipeline.engine.outcome import Outcome, outcome_of
+from ops_pipeline.engine.promote import LOG_BYTES
 from ops_pipeline.engine.queues import Inbox, Reads
 from ops_pipeline.engine.read import Read
 from ops_pipeline.ops.ingestion import DatasetInjestion
@@ -90,7 +91,7 @@ class Pipeline:
         """Every request has its row before anything is sent; the rows are made again when they are needed, and not kept."""
         recipes = {a.recipe.recipe_hash: a.recipe for a in self.asked}
         if self.asked:
-            with self.context.warehouse.transaction():
+            with self.context.warehouse.connection(log_bytes=LOG_BYTES), self.context.warehouse.transaction():
                 for start in range(0, len(self.asked), ASK_ROWS):
                     self.context.service.ask([a.open() for a in self.asked[start : start + ASK_ROWS]], recipes.values())
         steps.debug("asked %d requests", len(self.asked))
@@ -120,6 +121,8 @@ class Pipeline:
 
     async def _drive(self) -> None:
         self.loop = asyncio.get_running_loop()
+        # Storing waits for the disk: as many at once as there are requests, so that one write of its journal serves many files.
+        self.loop.set_default_executor(ThreadPoolExecutor(self.context.settings.concurrency, "ops-pipeline-store"))
         fetching = self.fetching = asyncio.create_task(fetch_all(self.context, self.asked, self.inbox.put, self.inbox.room.wait))
         if self.stopping.is_set():
             fetching.cancel()

@@ -20,6 +20,7 @@ from ops_pipeline.engine.pipeline import Pipeline
 from ops_pipeline.engine.plan import RunOptions, plan
 from ops_pipeline.engine.promote import Promoter
 from ops_pipeline.errors import UserError
+from ops_pipeline.sources import prepare
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
@@ -59,6 +60,8 @@ def run_batch(
     options = replace(options, after_runs=options.after_runs | {run_id})
     with context.leases.held(run_id):
         steps.debug("started")
+        datasets = {key.dataset for key in keys} & context.catalogue.recipes.keys()
+        prepare(context.catalogue.sources[context.catalogue.recipes[dataset].source] for dataset in datasets)
         promoter = Promoter(context, run_id, options.layers)
         heal(context, run_id, promoter)
         planned = plan(context, keys, options)

@@ -6,17 +6,25 @@ asked and when (recipes, ops), and where answers are kept (bronze).
 
 from __future__ import annotations
 
+import importlib
+import threading
 from typing import TYPE_CHECKING
 
 from ops_pipeline.sources.base import Answer, Request, Source, SourceError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.source import SourceDeclaration
 
-__all__ = ["Answer", "Request", "Source", "SourceError", "open_source"]
+__all__ = ["Answer", "Request", "Source", "SourceError", "open_source", "prepare"]
+
+
+def prepare(declarations: Iterable[SourceDeclaration]) -> None:
+    """Loads what the sources' clients need, in a thread of its own: importing them takes as long as planning a run."""
+    if any(declaration.client == "http" for declaration in declarations):
+        threading.Thread(target=importlib.import_module, args=("ops_pipeline.sources.http",), daemon=True).start()
 
 
 def open_source(declaration: SourceDeclaration, recipes: Mapping[str, Recipe]) -> Source:
