@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import UTC, date, datetime, timedelta
 from functools import cache
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 COLUMNS: tuple[str, ...] = tuple(DatasetInjestion.model_fields)
+_every_column = itemgetter(*COLUMNS)
 PRIMARY_KEY = ("run_id", "file_id")
 
 # Promoting clears the flag of the layer before: the flag belongs to the stage that consumes it.
@@ -64,8 +66,10 @@ def sql_types() -> dict[str, str]:
 
 def to_arrow(rows: Iterable[DatasetInjestion]) -> pa.Table:
     """The rows as an Arrow table with every column of the ledger."""
-    listed = [vars(row) for row in rows]
-    return pa.table([pa.array([row[f.name] for row in listed], type=f.type) for f in arrow_schema()], schema=arrow_schema())
+    listed = [_every_column(vars(row)) for row in rows]
+    columns = zip(*listed, strict=True) if listed else [()] * len(COLUMNS)
+    schema = arrow_schema()
+    return pa.table([pa.array(c, type=kind) for c, kind in zip(columns, schema.types, strict=True)], schema=schema)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
