@@ -13,8 +13,6 @@ from typing import TYPE_CHECKING
 from ops_pipeline.engine.read import Read
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from ops_pipeline.ops.ingestion import DatasetInjestion
 
 # Answers that wait to be read: small objects, their bodies are on disk.
@@ -124,9 +122,7 @@ class Reads:
             await asyncio.wait_for(self._full.wait(), BATCH_SECONDS)
         if not self._waiting:
             return None
-        batch = Read()
-        # What stands in the batch is counted, not added up again: a portion's weight is the sum over its tables.
-        weight = 0
+        batch, weight = Read(), 0
         while self._waiting and (not weight or weight + self._waiting[0].weight <= self._capacity):
             read = self._waiting.popleft()
             weight += read.weight
@@ -153,5 +149,7 @@ def _bytes(rows: list[DatasetInjestion]) -> int:
 
 
 def _set(event: asyncio.Event, on: bool) -> None:
-    change: Callable[[], None] = event.set if on else event.clear
-    change()
+    if on:
+        event.set()
+    else:
+        event.clear()

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ops_pipeline.ops.sql import LEDGER
-from ops_pipeline.ops.wanted import split_dataset_key
+from ops_pipeline.ops.sql import HEALED_SQL, LEDGER
+from ops_pipeline.ops.wanted import dicts, registered
 from ops_pipeline.ops.watermark import Span, Window, islands
-from ops_pipeline.recipes.models import NO_DISCRIMINATOR
+from ops_pipeline.recipes.keys import join_dataset_key, split_dataset_key
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
@@ -27,11 +27,6 @@ MAX_FAILURES = 100_000
 
 _PARTITION = "source, dataset, discriminator, ticker"
 _FAILED = "bronze_outcome IN ('failed', 'deferred') OR silver_errors IS NOT NULL OR gold_errors IS NOT NULL"
-# What a later promotion of the same file healed stands in silver, whatever its first row says.
-_HEALED = f"""healed AS (
-    SELECT DISTINCT origin_run_id, file_id FROM {LEDGER}
-    WHERE promotion_kind <> 'first' AND silver_errors IS NULL AND silver_injest_end_time IS NOT NULL
-)"""
 _JOIN_HEALED = """LEFT JOIN healed h ON f.silver_errors IS NOT NULL AND h.origin_run_id = coalesce(f.origin_run_id, f.run_id)
     AND h.file_id = f.file_id"""
 # A request that got no good answer.
@@ -65,7 +60,7 @@ def latest_failures(connection: duckdb.DuckDBPyConnection, *, limit: int = MAX_F
     On a ledger of a million rows it costs 1.3 to 1.9 times the barest query for each partition's latest row: only partitions that ever
     had a failure are put in order, and texts are read of the rows that are given.
     """
-    rows = _dicts(
+    rows = dicts(
         connection,
         f"""WITH suspects AS (SELECT DISTINCT {_PARTITION} FROM {LEDGER} WHERE {_FAILED}),
         latest AS (
@@ -105,9 +100,9 @@ def left_of(connection: duckdb.DuckDBPyConnection, run_id: str) -> dict[Partitio
     Returns:
         partition -> the windows to ask for, as they were asked; None stands for a request without dates. An empty list: files wait.
     """
-    rows = _dicts(
+    rows = dicts(
         connection,
-        f"""WITH {_HEALED},
+        f"""WITH healed AS ({HEALED_SQL}),
         mine AS (
             SELECT {_PARTITION}, request_id, any_value(requested_from_date) AS from_date, any_value(requested_to_date) AS to_date,
                 min(bronze_injest_start_time) AS started, bool_or({_AGAIN}) AS again,
@@ -148,11 +143,10 @@ def answered_windows(
     names = ("ticker", "source", "dataset", "discriminator", "from_date", "to_date")
     kinds = (*[pa.string()] * 4, *[pa.date32()] * 2)
     table = pa.table({n: pa.array([row[i] for row in wanted], kinds[i]) for i, n in enumerate(names)})
-    connection.register("wanted_windows", table)
-    try:
-        rows = _dicts(
+    with registered(connection, "wanted_windows", table):
+        rows = dicts(
             connection,
-            f"""WITH {_HEALED}
+            f"""WITH healed AS ({HEALED_SQL})
             SELECT DISTINCT {_PARTITION}, from_date, to_date FROM (
                 SELECT {_PARTITION}, w.from_date, w.to_date FROM {LEDGER} f JOIN wanted_windows w USING ({_PARTITION}) {_JOIN_HEALED}
                 WHERE f.promotion_kind = 'first' AND f.requested_from_date <= w.from_date AND f.requested_to_date >= w.to_date
@@ -160,8 +154,6 @@ def answered_windows(
                 HAVING bool_and(NOT ({_AGAIN}) AND f.request_complete))""",
             [],
         )
-    finally:
-        connection.unregister("wanted_windows")
     return {(_partition(row), Window(row["from_date"], row["to_date"])) for row in rows}
 
 
@@ -174,10 +166,4 @@ def _covered(window: Window | None, answers: list[dict[str, Any]]) -> bool:
 
 
 def _partition(row: dict[str, Any]) -> PartitionKey:
-    tail = "" if row["discriminator"] == NO_DISCRIMINATOR else f".{row['discriminator']}"
-    return PartitionKey(row["ticker"], f"{row['source']}.{row['dataset']}{tail}")
-
-
-def _dicts(connection: duckdb.DuckDBPyConnection, sql: str, parameters: object) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = connection.execute(sql, parameters).to_arrow_table().to_pylist()
-    return rows
+    return PartitionKey(row["ticker"], join_dataset_key(row["source"], row["dataset"], row["discriminator"]))

@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict
 
 from ops_pipeline import __version__
 from ops_pipeline.clock import utc_now
-from ops_pipeline.recipes.models import NO_DISCRIMINATOR, Recipe
+from ops_pipeline.recipes.keys import join_dataset_key
+from ops_pipeline.recipes.models import Recipe
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
@@ -133,8 +134,7 @@ class DatasetInjestion(BaseModel):
     @property
     def dataset_key(self) -> str:
         """The partition dimension `dataset`."""
-        tail = "" if self.discriminator == NO_DISCRIMINATOR else f".{self.discriminator}"
-        return f"{self.source}.{self.dataset}{tail}"
+        return join_dataset_key(self.source, self.dataset, self.discriminator)
 
     @property
     def partition(self) -> PartitionKey:

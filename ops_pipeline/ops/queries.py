@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, STATUS_SQL
-from ops_pipeline.ops.wanted import registered, whole_rows
+from ops_pipeline.ops.wanted import dicts, registered, whole_rows
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ def _summaries(connection: duckdb.DuckDBPyConnection, runs: list[str]) -> list[R
     """The runs' figures, in their order. The rows are found by the run columns alone: no other run's row is read whole."""
     moved = _moves("rowid AS number, '{stage}' AS stage", "true", "SEMI JOIN wanted_runs ON wanted_runs.run = {run}")
     with registered(connection, "wanted_runs", pa.table({"run": pa.array(runs, pa.string())})):
-        rows = _dicts(
+        rows = dicts(
             connection,
             f"""WITH moved AS MATERIALIZED ({moved})
             SELECT {_FIGURES} FROM {LEDGER} f JOIN moved ON f.rowid = moved.number GROUP BY the_run""",
@@ -173,7 +173,7 @@ def run_summary(connection: duckdb.DuckDBPyConnection, run_id: str) -> RunSummar
 def find_runs(connection: duckdb.DuckDBPyConnection, prefix: str, *, limit: int = 20) -> list[str]:
     """Ids of runs that begin with a text, in order."""
     runs = " UNION ".join(f"SELECT {column} AS the_run FROM {LEDGER}" for column in _RUN_OF.values())
-    rows = _dicts(
+    rows = dicts(
         connection,
         f"SELECT the_run FROM ({runs}) WHERE starts_with(the_run, ?) ORDER BY the_run LIMIT ?",
         [prefix, _limit(limit)],
@@ -199,7 +199,7 @@ def list_runs(
         if wanted.only_failures:
             having.append("bronze_failed + silver_failed_files + gold_failed_files > 0")
         moved = _moves("'{stage}' AS stage, *", where)
-        rows = _dicts(
+        rows = dicts(
             connection,
             f"""SELECT * FROM (SELECT {_FIGURES} FROM ({moved}) GROUP BY the_run) WHERE {" AND ".join(having)}
             ORDER BY started DESC NULLS LAST, run_id LIMIT ? OFFSET ?""",
@@ -250,7 +250,7 @@ def coverage(
     A hole is a span of days between two covered ones that no complete good request covers (`watermark.islands`).
     """
     where, parameters = _file_conditions(wanted or RunFilter())
-    rows = _dicts(
+    rows = dicts(
         connection,
         f"""SELECT {DATASET_KEY_SQL} AS dataset, ticker, count(*) AS files,
             min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date, 0 AS holes,
@@ -277,7 +277,7 @@ class Finding:
 def unaccounted_files(connection: duckdb.DuckDBPyConnection, *, limit: int = 100) -> list[Finding]:
     """Promoted files whose records are not all accounted for (the sum rule of the ledger)."""
     total = " + ".join(f"silver_rows_{c}" for c in _SILVER if c != "deleted")
-    rows = _dicts(
+    rows = dicts(
         connection,
         f"""SELECT run_id, file_id, bronze_rows, {total} AS accounted FROM {LEDGER}
         WHERE silver_injest_end_time IS NOT NULL AND silver_errors IS NULL AND bronze_rows <> {total} LIMIT ?""",
@@ -290,7 +290,7 @@ def unaccounted_files(connection: duckdb.DuckDBPyConnection, *, limit: int = 100
 
 def miscounted_tables(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
     """Silver tables whose number of rows is not what the ledger says was created less what was deleted."""
-    rows = _dicts(
+    rows = dicts(
         connection,
         f"""SELECT silver_tablename AS name, sum(silver_rows_created - silver_rows_deleted)::BIGINT AS expected FROM {LEDGER}
         WHERE silver_tablename IN (SELECT silver_tablename FROM ops.silver_tables) AND silver_errors IS NULL AND promotion_kind = 'first'
@@ -300,7 +300,7 @@ def miscounted_tables(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
     findings = []
     for row in rows:
         # The name comes from ops.silver_tables, which only the pipeline writes, from validated recipe names.
-        found = _dicts(connection, f"SELECT count(*) AS n FROM {row['name']}", [])[0]["n"]
+        found = dicts(connection, f"SELECT count(*) AS n FROM {row['name']}", [])[0]["n"]
         if found != row["expected"]:
             findings.append(Finding(row["name"], f"{found} rows, the ledger says {row['expected']}"))
     return findings
@@ -320,8 +320,3 @@ def _file_conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
 
 def _limit(limit: int) -> int:
     return max(1, min(limit, MAX_LIMIT))
-
-
-def _dicts(connection: duckdb.DuckDBPyConnection, sql: str, parameters: list[Any]) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = connection.execute(sql, parameters).to_arrow_table().to_pylist()
-    return rows

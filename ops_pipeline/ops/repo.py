@@ -15,7 +15,8 @@ from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, from_arrow, stage_col
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.sql import FULLY_PROMOTED_SQL, LEDGER, SAME_PARTITION
-from ops_pipeline.ops.wanted import partition_table, registered, split_dataset_key, whole_rows
+from ops_pipeline.ops.wanted import dicts, partition_table, registered, whole_rows
+from ops_pipeline.recipes.keys import split_dataset_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -184,7 +185,8 @@ class OpsRepo:
         listed = list(run_ids)
         if not listed:
             return set()
-        rows = self._dicts(
+        rows = dicts(
+            self.connection,
             f"""SELECT request_id FROM {LEDGER} WHERE run_id IN (SELECT unnest(?::VARCHAR[])) AND promotion_kind = 'first'
             GROUP BY run_id, request_id
             HAVING bool_and(bronze_outcome IN ('stored', 'unchanged', 'empty') AND request_complete AND silver_errors IS NULL)""",
@@ -203,8 +205,9 @@ class OpsRepo:
     def known_filenames(self, filenames: Iterable[str]) -> set[str]:
         """Those of the bronze file names that some row names."""
         with registered(self.connection, "wanted_names", pa.table({"name": pa.array(list(filenames), pa.string())})):
-            found = self._dicts(
-                f"SELECT DISTINCT bronze_filename FROM {LEDGER} t SEMI JOIN wanted_names s ON t.bronze_filename = s.name"
+            found = dicts(
+                self.connection,
+                f"SELECT DISTINCT bronze_filename FROM {LEDGER} t SEMI JOIN wanted_names s ON t.bronze_filename = s.name",
             )
         return {row["bronze_filename"] for row in found}
 
@@ -232,10 +235,6 @@ class OpsRepo:
 
     def _whole(self, row_numbers: Sequence[int]) -> list[DatasetInjestion]:
         return whole_rows(self.connection, row_numbers)
-
-    def _dicts(self, sql: str, parameters: Sequence[Any] = ()) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = self.connection.execute(sql, list(parameters)).to_arrow_table().to_pylist()
-        return rows
 
     def _rows(self, sql: str, parameters: Sequence[Any] = ()) -> list[DatasetInjestion]:
         return from_arrow(self.connection.execute(sql, list(parameters)).to_arrow_table().columns)

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from ops_pipeline.ops.sql import LEDGER, SAME_PARTITION
-from ops_pipeline.ops.wanted import partition_table, registered, split_dataset_key
+from ops_pipeline.ops.sql import HEALED_SQL, LEDGER, SAME_PARTITION
+from ops_pipeline.ops.wanted import partition_table, registered
 from ops_pipeline.ops.watermark import Span
+from ops_pipeline.recipes.keys import split_dataset_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -32,8 +33,6 @@ _BITS = 22
 _DAY = (1 << _BITS) - 1  # more than the ordinal of the last day of the year 9999, so that no two partitions touch
 
 _ORDINAL = "({} - DATE '0000-12-31')"
-_HEALED = f"""SELECT coalesce(origin_run_id, run_id), file_id FROM {LEDGER}
-    WHERE promotion_kind <> 'first' AND silver_errors IS NULL AND silver_injest_end_time IS NOT NULL"""
 
 # Only these datasets have requests of more than one row.
 _PAGED = f"SELECT DISTINCT source, dataset, discriminator FROM {LEDGER} WHERE request_part <> 1"
@@ -55,7 +54,7 @@ SPANS_OF_ROWS = f"""
 SELECT {_span("f.requested_from_date", "f.bronze_to_date", "f.bronze_from_date")}
 FROM (
     {_GOOD_ROWS} AND silver_errors IS NULL
-    UNION ALL {_GOOD_ROWS} AND silver_errors IS NOT NULL AND (run_id, file_id) IN ({_HEALED})
+    UNION ALL {_GOOD_ROWS} AND silver_errors IS NOT NULL AND (run_id, file_id) IN ({HEALED_SQL})
 ) f JOIN wanted w ON {SAME_PARTITION} ORDER BY span_begin"""
 
 # A request may be several rows, and one bad row spoils them all.
@@ -67,7 +66,7 @@ WITH requests AS (
     WHERE f.promotion_kind = 'first'
     GROUP BY w.number, f.run_id, f.request_id
     HAVING bool_and(f.bronze_outcome IN ('stored', 'unchanged', 'empty') AND f.bronze_error IS NULL AND f.request_complete
-        AND (f.silver_errors IS NULL OR (f.run_id, f.file_id) IN ({_HEALED})))
+        AND (f.silver_errors IS NULL OR (f.run_id, f.file_id) IN ({HEALED_SQL})))
 )
 SELECT {_span("w.asked", "w.last_good", "w.first_good")} FROM requests w
 WHERE w.first_good IS NOT NULL AND w.last_good >= w.asked ORDER BY span_begin"""

@@ -21,5 +21,10 @@ STATUS_SQL = f"""CASE
     WHEN {FULLY_PROMOTED_SQL} THEN 'promoted'
     ELSE 'pending' END"""
 
+# Files (run that ingested them, file) whose later promotion merged them, whatever their first row says; the same rule as
+# `watermark.good_spans`.
+HEALED_SQL = f"""SELECT DISTINCT coalesce(origin_run_id, run_id) AS origin_run_id, file_id FROM {LEDGER}
+    WHERE promotion_kind <> 'first' AND silver_errors IS NULL AND silver_injest_end_time IS NOT NULL"""
+
 # `wanted` is a registered table of partitions.
 SAME_PARTITION = "f.ticker = w.ticker AND f.dataset = w.dataset AND f.source = w.source AND f.discriminator = w.discriminator"

@@ -1,6 +1,7 @@
-"""Tables of wanted keys, lent to queries, and the whole rows behind row numbers.
+"""Tables of wanted keys, lent to queries, and the rows that come back.
 
-Belongs here: turning keys of Python into a table that a query joins. Does not belong here: which rows are wanted (`repo`, `queries`).
+Belongs here: turning keys of Python into a table that a query joins, and rows into Python's. Does not belong here: which rows are wanted
+(`repo`, `queries`, `failures`).
 """
 
 from __future__ import annotations
@@ -12,21 +13,15 @@ import pyarrow as pa
 
 from ops_pipeline.ops.columns import COLUMNS, from_arrow
 from ops_pipeline.ops.sql import LEDGER
-from ops_pipeline.recipes.models import NO_DISCRIMINATOR
+from ops_pipeline.recipes.keys import split_dataset_key
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import duckdb
 
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.recipes.universe import PartitionKey
-
-
-def split_dataset_key(key: str) -> tuple[str, str, str]:
-    """(source, dataset, discriminator) of a dataset key; names hold no dots."""
-    source, dataset, *rest = key.split(".", 2)
-    return source, dataset, rest[0] if rest else NO_DISCRIMINATOR
 
 
 @contextmanager
@@ -37,6 +32,14 @@ def registered(connection: duckdb.DuckDBPyConnection, name: str, table: pa.Table
         yield
     finally:
         connection.unregister(name)
+
+
+def dicts(
+    connection: duckdb.DuckDBPyConnection, sql: str, parameters: Sequence[Any] | Mapping[str, Any] = ()
+) -> list[dict[str, Any]]:
+    """The rows of a query, each by the names of its columns."""
+    rows: list[dict[str, Any]] = connection.execute(sql, parameters).to_arrow_table().to_pylist()
+    return rows
 
 
 def partition_table(partitions: Sequence[PartitionKey]) -> pa.Table:

@@ -18,9 +18,9 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from ops_pipeline.recipes.http import HttpRequest
+from ops_pipeline.recipes.keys import NO_DISCRIMINATOR, join_dataset_key
 
 NO_TICKER = "-"
-NO_DISCRIMINATOR = "-"
 
 # Names become table names, folders and partition keys: one alphabet that is safe in all three.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=60)]
@@ -227,8 +227,7 @@ class Recipe(_Model):
     @property
     def dataset_key(self) -> str:
         """`<source>.<dataset>[.<discriminator>]`: the partition dimension `dataset`."""
-        tail = "" if self.discriminator == NO_DISCRIMINATOR else f".{self.discriminator}"
-        return f"{self.source}.{self.dataset}{tail}"
+        return join_dataset_key(self.source, self.dataset, self.discriminator)
 
     @property
     def table(self) -> str:

@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Final, Literal, Protocol
 
+from ops_pipeline.recipes.keys import join_dataset_key
+
 ErrorKind = Literal["permanent", "transient", "deferred"]
 
 _ID_DIGITS: Final = 32
@@ -50,8 +52,7 @@ class Request:
     @property
     def dataset_key(self) -> str:
         """The partition dimension `dataset`, as `Recipe.dataset_key`."""
-        tail = "" if self.discriminator == "-" else f".{self.discriminator}"
-        return f"{self.source}.{self.dataset}{tail}"
+        return join_dataset_key(self.source, self.dataset, self.discriminator)
 
     @property
     def request_id(self) -> str:

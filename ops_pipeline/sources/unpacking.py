@@ -50,9 +50,8 @@ async def unpacked(pieces: AsyncIterable[bytes], coding: str, limit: int) -> byt
     async for piece in pieces:
         rest = piece
         while rest:
-            if (
-                unpacker is None or unpacker.eof
-            ):  # the first member, or one more behind it, as some servers' logs and archives have
+            # The first member, or one more behind it, as some servers' logs and archives have.
+            if unpacker is None or unpacker.eof:
                 unpacker = zlib.decompressobj(_wbits(coding, rest))
             try:
                 body += unpacker.decompress(rest, limit + 1 - len(body))

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.ops.wanted import split_dataset_key
 from ops_pipeline.ops.watermark import Span, good_spans, islands
+from ops_pipeline.recipes.keys import split_dataset_key
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline_tests.ops.rows import (
     DAY,
