@@ -29,8 +29,10 @@ HOLD_SECONDS = 0.7
 FIRST_WEIGHT = 350
 # Below this a smaller batch is hardly faster: what a transaction costs whatever it holds is the larger part.
 LEAST_WEIGHT = 100_000
+# Above this a larger one is hardly faster either, and what DuckDB needs to merge it grows: memory stays flat whatever the number of keys.
+MOST_WEIGHT = 200_000
 # What is read and waits to be committed is in memory: at most so many rows, or one portion.
-WAITING_WEIGHT = 1_000_000
+WAITING_WEIGHT = 400_000
 
 
 class Inbox:
@@ -135,7 +137,7 @@ class Reads:
     def committed(self, weight: int, seconds: float) -> None:
         """Learns from the last batch how much the next one may be: at most twice and at least half as much as before."""
         fitting = weight * HOLD_SECONDS / max(seconds, 1e-3)
-        self._capacity = min(max(fitting, self._capacity / 2, LEAST_WEIGHT), self._capacity * 2)
+        self._capacity = min(max(fitting, self._capacity / 2, LEAST_WEIGHT), self._capacity * 2, MOST_WEIGHT)
 
     def _tell(self) -> None:
         over = self._closed or self.abandoned

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_pipeline.engine import queues
-from ops_pipeline.engine.queues import HOLD_SECONDS, INBOX, LEAST_WEIGHT, READ_BYTES, Inbox, Reads
+from ops_pipeline.engine.queues import HOLD_SECONDS, INBOX, LEAST_WEIGHT, MOST_WEIGHT, READ_BYTES, Inbox, Reads
 from ops_pipeline.engine.read import Read
 from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.silver.staging import FileProfile, Staged
@@ -130,6 +130,22 @@ def test_batches_hold_every_portion_once_in_order_and_no_more_than_fits(sizes: l
             assert len(batch) == 1 or weight <= fits
 
     asyncio.run(scenario())
+
+
+def test_batches_stop_growing_however_fast_they_are_committed() -> None:
+    async def scenario() -> list[list[str]]:
+        reads = Reads(200)
+        for _ in range(20):
+            reads.committed(100_000, 0.0001)
+        for number in range(12):
+            asyncio.get_running_loop().create_task(reads.put(portion(number, MOST_WEIGHT // 4)))
+        await asyncio.sleep(0)
+        reads.close()
+        return await _all(reads)
+
+    batches = asyncio.run(scenario())
+    assert sum(map(len, batches)) == 12
+    assert max(map(len, batches)) == 3
 
 
 def test_a_portion_waits_for_room_until_it_is_taken_or_abandoned(monkeypatch: pytest.MonkeyPatch) -> None:
