@@ -49,3 +49,7 @@ class SchemaVersionError(DatabaseError):
 
 class MigrationError(DatabaseError):
     """The migrations on disk and those recorded in the database do not fit together, or one failed; the database is as before it."""
+
+
+class BackupError(UserError):
+    """A backup cannot be made or put back; what was there is as it was."""

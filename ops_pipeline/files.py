@@ -1,6 +1,7 @@
 """Files that are whole or not there.
 
-Belongs here: writing one small file atomically. Does not belong here: bronze files, which have rules of their own (`bronze.store`).
+Belongs here: writing one small file atomically, waiting for the disk. Does not belong here: bronze files, which have rules of their own
+(`bronze.store`).
 """
 
 from __future__ import annotations
@@ -34,3 +35,16 @@ def write_atomically(path: Path, data: bytes) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def sync(path: Path) -> None:
+    """Waits until a file, or a folder's entries, are on the disk.
+
+    Raises:
+        OSError: when the disk refuses.
+    """
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

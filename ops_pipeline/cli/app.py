@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ops_pipeline import __version__
-from ops_pipeline.cli import database, datasets, home_folder, ledger, planning, retry, run, universe
+from ops_pipeline.cli import database, datasets, home_folder, ledger, maintenance, planning, retry, run, universe
 
 
 def _version(wanted: bool) -> None:
@@ -52,4 +52,7 @@ app.command("sql", epilog=database.SQL_EXAMPLE)(database.sql)
 app.add_typer(universe.app, name="universe")
 app.add_typer(datasets.app, name="datasets")
 app.command("migrate", epilog=database.MIGRATE_EXAMPLE)(database.migrate)
+app.command("backup", epilog=maintenance.BACKUP_EXAMPLE)(maintenance.backup)
+app.command("restore", epilog=maintenance.RESTORE_EXAMPLE)(maintenance.restore)
+app.command("compact", epilog=maintenance.COMPACT_EXAMPLE)(maintenance.compact)
 app.command("init", epilog=home_folder.EXAMPLE)(home_folder.init)

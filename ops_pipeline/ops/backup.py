@@ -7,7 +7,6 @@ deciding when a copy is due (`ops.migrations`).
 from __future__ import annotations
 
 import glob
-import os
 import shlex
 import subprocess
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ import duckdb
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.errors import MigrationError
+from ops_pipeline.files import sync
 
 _UNFINISHED = ".part"
 _ALIAS = "verified_copy"
@@ -49,7 +49,7 @@ def row_counts(con: duckdb.DuckDBPyConnection, database: str | None = None) -> d
 
 def restore_command(copy: Path, database: Path) -> str:
     """Returns the shell line that puts a copy back; the write-ahead log goes first: it belongs to the state that is given up."""
-    return f"rm -f -- {shlex.quote(str(_wal(database)))} && cp -- {shlex.quote(str(copy))} {shlex.quote(str(database))}"
+    return f"rm -f -- {shlex.quote(str(log_of(database)))} && cp -- {shlex.quote(str(copy))} {shlex.quote(str(database))}"
 
 
 def copy_database(con: duckdb.DuckDBPyConnection, label: str, counts: dict[Table, int]) -> Path:
@@ -68,9 +68,9 @@ def copy_database(con: duckdb.DuckDBPyConnection, label: str, counts: dict[Table
     part = copy.with_name(copy.name + _UNFINISHED)
     try:
         con.execute("CHECKPOINT")
-        if (log := _wal(database)).is_file() and log.stat().st_size:
+        if (log := log_of(database)).is_file() and log.stat().st_size:
             raise MigrationError(f"{log} holds changes that a checkpoint did not move into {database}: run again.")
-        _copy_bytes(database, part)
+        copy_bytes(database, part)
         with _attached(con, part):
             copied = row_counts(con, _ALIAS)
         if copied != counts:
@@ -80,7 +80,7 @@ def copy_database(con: duckdb.DuckDBPyConnection, label: str, counts: dict[Table
                 " the copy was removed and nothing was changed: check the disk, and run again."
             )
         part.rename(copy)
-        _sync(copy.parent)
+        sync(copy.parent)
     except (OSError, duckdb.Error) as e:
         raise MigrationError(
             f"{database} could not be copied before its migration, nothing was changed: {str(e).strip()}. Have"
@@ -91,7 +91,7 @@ def copy_database(con: duckdb.DuckDBPyConnection, label: str, counts: dict[Table
     return copy
 
 
-def _copy_bytes(source: Path, target: Path) -> None:
+def copy_bytes(source: Path, target: Path) -> None:
     """Copies a file that DuckDB has open.
 
     Another process copies, never this one: closing any descriptor of the file drops this process's POSIX locks on it, DuckDB's
@@ -101,16 +101,7 @@ def _copy_bytes(source: Path, target: Path) -> None:
     done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)  # noqa: S603 - fixed program, no shell
     if done.returncode != 0:
         raise OSError(done.stderr.strip() or f"cp ended with status {done.returncode}")
-    _sync(target)
-
-
-def _sync(path: Path) -> None:
-    """Waits until a file, or a folder's entries, are on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(target)
 
 
 @contextmanager
@@ -123,5 +114,6 @@ def _attached(con: duckdb.DuckDBPyConnection, path: Path) -> Iterator[None]:
         con.execute(f"DETACH {_ALIAS}")
 
 
-def _wal(database: Path) -> Path:
+def log_of(database: Path) -> Path:
+    """Returns where DuckDB keeps the write-ahead log of a database file."""
     return database.with_name(database.name + ".wal")

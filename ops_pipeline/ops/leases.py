@@ -113,6 +113,13 @@ class Leases:
         finally:
             os.close(handle)
 
+    def alive(self) -> set[str]:
+        """Runs that go on: their lease file is held."""
+        if not self.folder.is_dir():
+            return set()
+        known = {unquote(path.stem) for path in self.folder.glob("*.lease")}
+        return known - self.dead(known)
+
     def left_behind(self) -> set[str]:
         """Runs that died or failed: their lease file is still there, and nobody holds it."""
         if not self.folder.is_dir():

@@ -11,9 +11,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
-import random
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -21,8 +19,9 @@ from pathlib import Path
 
 import duckdb
 
-from ops_pipeline.errors import DatabaseBusyError, DatabaseError, SchemaVersionError
+from ops_pipeline.errors import DatabaseError, SchemaVersionError
 from ops_pipeline.warehouse import locks
+from ops_pipeline.warehouse.foreign import ForeignWait
 from ops_pipeline.warehouse.instance import (
     CATALOG,
     HeldElsewhereError,
@@ -35,9 +34,7 @@ from ops_pipeline.warehouse.instance import (
     missing,
 )
 from ops_pipeline.warehouse.log import fold_long_log
-
-FIRST_PAUSE_SECONDS = 0.05
-LONGEST_PAUSE_SECONDS = 1.0
+from ops_pipeline.warehouse.successor import put_in_place
 
 
 @dataclass(slots=True)
@@ -49,6 +46,7 @@ class _Hold:
     in_transaction: bool = False
     failed: bool = False
     abandoned: bool = False
+    successor: Path | None = None
 
 
 class _Process(threading.local):
@@ -190,6 +188,29 @@ class Warehouse:
         with self.connection() as connection:
             connection.execute(f"CHECKPOINT {CATALOG}")
 
+    @contextlib.contextmanager
+    def replacing(self) -> Iterator[tuple[duckdb.DuckDBPyConnection, Callable[[Path], None]]]:
+        """Open the database alone, to put another file into its place when the block ends, before anybody else can open it.
+
+        The block gets the connection and a function to call last, with the path of the new file: complete, on the disk, beside the
+        database, and open nowhere. A block that does not call it, or raises, changes nothing. Whether the schema of the database
+        is one that this code knows is not checked: the new file may be there to mend just that.
+
+        Raises:
+            WarehouseUsageError: This thread has the database open already.
+            Otherwise what `connection` raises; DatabaseError when the file cannot be put into its place.
+        """
+        if self._path.resolve() in _registry.holds:
+            raise WarehouseUsageError(f"{self._path} cannot be replaced inside a block that has it open")
+        with self._held(check_schema=False) as hold:
+
+            def by(successor: Path) -> None:
+                # Changes that the log alone holds would be replayed into the new file.
+                hold.connection.execute(f"CHECKPOINT {CATALOG}")
+                hold.successor = successor
+
+            yield hold.connection, by
+
     def log_size(self) -> int:
         """Bytes of the log, which every opening replays."""
         log = Path(f"{self._path.resolve()}.wal")
@@ -233,7 +254,7 @@ class Warehouse:
         else:
             _make_folder(path.parent)
         instance = _registry.instance(path)
-        foreign_wait = _ForeignWait(path, self._wait_seconds, self._notify)
+        foreign_wait = ForeignWait(path, self._wait_seconds, self._notify)
         instance.prepare()
         while True:
             with locks.database_lock(path, exclusive=not read_only, notify=self._notify):
@@ -249,39 +270,11 @@ class Warehouse:
                     finally:
                         if not hold.abandoned:
                             instance.detach(hold.connection)
+                    if hold.successor is not None:
+                        put_in_place(hold.successor, path)
                     return
             # Without the lock: those of ours that only read may go on beside a foreign reader.
             foreign_wait.pause(holder)
-
-
-class _ForeignWait:
-    """Counts the time that a foreign process makes us wait, tells of it, and ends it."""
-
-    def __init__(self, path: Path, wait_seconds: float, notify: Callable[[str], None]) -> None:
-        self._path = path
-        self._wait_seconds = wait_seconds
-        self._notify = notify
-        self._started: float | None = None
-        self._next_notice = locks.FIRST_NOTICE_SECONDS
-        self._pause = FIRST_PAUSE_SECONDS
-
-    def pause(self, holder: str) -> None:
-        """Sleep before the next try; DatabaseBusyError when the time is over."""
-        now = time.monotonic()
-        if self._started is None:
-            self._started = now
-        waited = now - self._started
-        if waited >= self._wait_seconds:
-            raise DatabaseBusyError(
-                f"The database {self._path} is held by {holder}, which did not let go of it within {self._wait_seconds:g} s: "
-                f"close the notebook or database tool that has it open (or end {holder}) and run again."
-            )
-        if waited >= self._next_notice:
-            self._notify(f"Waiting for the database {self._path} since {waited:.0f} s: {holder} has it open.")
-            self._next_notice = waited + locks.NEXT_NOTICE_SECONDS
-        jitter = random.uniform(0.5, 1.5)  # noqa: S311 - it spreads the tries of several waiters, it guards nothing
-        time.sleep(min(self._pause * jitter, self._wait_seconds - waited))
-        self._pause = min(self._pause * 2, LONGEST_PAUSE_SECONDS)
 
 
 def _make_folder(folder: Path) -> None:

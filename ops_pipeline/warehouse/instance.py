@@ -141,7 +141,7 @@ class Instance:
             if read_only:
                 raise missing(self._path)
             self._create(root)
-        statement = _attach_statement(self._path, CATALOG, read_only=read_only)
+        statement = attach_statement(self._path, CATALOG, read_only=read_only)
         try:
             try:
                 root.execute(statement)
@@ -159,7 +159,7 @@ class Instance:
             # A log whose database was deleted belongs to nothing, and would be replayed into the new file.
             for leftover in (fresh, Path(f"{fresh}.wal"), Path(f"{self._path}.wal")):
                 leftover.unlink(missing_ok=True)
-            root.execute(_attach_statement(fresh, "fresh", read_only=False))
+            root.execute(attach_statement(fresh, "fresh", read_only=False))
             root.execute("DETACH fresh")
             fresh.replace(self._path)
         except duckdb.Error as error:
@@ -204,7 +204,8 @@ def disk_full(path: Path) -> DatabaseError:
     )
 
 
-def _attach_statement(path: Path, name: str, *, read_only: bool) -> str:
+def attach_statement(path: Path, name: str, *, read_only: bool) -> str:
+    """SQL that opens a database file under a name, beside others."""
     quoted = str(path).replace("'", "''")
     # Not kept in the file: whoever attaches it without saying so makes large groups, which stay readable and are left as they are.
     groups = "" if read_only else f", ROW_GROUP_SIZE {ROW_GROUP_ROWS}"
