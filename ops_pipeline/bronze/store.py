@@ -28,6 +28,7 @@ from uuid import uuid4
 
 from isal import igzip
 
+from ops_pipeline.bronze import packs
 from ops_pipeline.bronze.paths import encode_name
 from ops_pipeline.errors import BronzeError, DamagedFileError
 
@@ -85,6 +86,7 @@ class BronzeStore:
     def __init__(self, root: Path) -> None:
         """Names the folder; it is created when the first file is stored."""
         self._root = root.absolute()
+        self._unpacked = packs.Unpacked()
         self._settled: set[str] = set()  # folders whose own entry is known to be on disk
         self._unsynced: set[str] = set()  # folders with entries that a power cut may yet lose
         self._lock = threading.Lock()
@@ -132,12 +134,13 @@ class BronzeStore:
         Raises:
             BronzeError: the file is missing, unreadable or damaged, or the name is not one of this store.
         """
-        path = self.path(filename)
-        name = _NAME.fullmatch(path.name)
+        container, separator, _ = filename.partition(packs.SEPARATOR)
+        place = self.path(container)
+        name = _NAME.fullmatch(filename.rpartition("/")[2])
         if name is None:
             raise BronzeError(f"{filename!r} is not the name of a bronze file: check the ledger row that names it.")
         try:
-            packed = path.read_bytes()
+            packed = packs.read_member(place, filename) if separator else place.read_bytes()
         except FileNotFoundError as problem:
             raise BronzeError(f"Bronze file {filename} is missing below {self._root}: restore it from a backup.") from problem
         except OSError as problem:
@@ -151,11 +154,14 @@ class BronzeStore:
         return body
 
     def path(self, filename: str) -> Path:
-        """Gives the place of a file or folder that is named relative to the root.
+        """Gives the place of a file or folder that is named relative to the root; of a container's member, a copy for the time being.
 
         Raises:
-            BronzeError: the name would leave the root, or holds what no name of this store holds.
+            BronzeError: the name would leave the root, or holds what no name of this store holds; a member cannot be read.
         """
+        container, separator, member = filename.partition(packs.SEPARATOR)
+        if separator and all(_PART.fullmatch(part) for part in member.split("/")):
+            return self._unpacked.path(self.path(container), filename)
         parts = filename.split("/")
         if not all(_PART.fullmatch(part) for part in parts):
             raise BronzeError(

@@ -1,4 +1,4 @@
-"""Looking after a home: `ops-pipeline backup`, `restore` and `compact`.
+"""Looking after a home: `ops-pipeline backup`, `restore`, `compact`, `pack`, `purge` and `disk`.
 
 Belongs here: what these commands take and say. Does not belong here: what they do (`maintenance`).
 """
@@ -6,6 +6,7 @@ Belongs here: what these commands take and say. Does not belong here: what they 
 from __future__ import annotations
 
 import shlex
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
@@ -14,10 +15,20 @@ import typer
 from ops_pipeline.cli import output
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.options import HomeOption, JsonOption
+from ops_pipeline.errors import DatabaseMissingError
 
 BACKUP_EXAMPLE = "Example: ops-pipeline backup /mnt/backups/market-data --keep 14"
 RESTORE_EXAMPLE = "Example: ops-pipeline restore /mnt/backups/market-data/20260130T060000.000000Z"
 COMPACT_EXAMPLE = "Example: ops-pipeline compact --home ~/market-data"
+
+PACK_EXAMPLE = "Example: ops-pipeline pack --older-than 30"
+PURGE_EXAMPLE = "Example: ops-pipeline purge --older-than 180"
+DISK_EXAMPLE = "Example: ops-pipeline disk --days 90"
+
+OlderThanOption = Annotated[
+    int,
+    typer.Option("--older-than", metavar="DAYS", min=1, max=36_500, help="Only files whose answers are older than so many days."),
+]
 
 
 def backup(
@@ -91,3 +102,71 @@ def compact(home: HomeOption = None, as_json: JsonOption = False) -> None:
         output.show(f"{output.size(done.before)} became {output.size(done.after)}")
     else:
         output.show(f"{output.size(done.before)}: nothing to gain, the database is as it was")
+
+
+def pack(older_than: OlderThanOption = 90, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Pack old bronze files into containers, some thousands in one; nothing that the ledger says of them changes but their place."""
+    from ops_pipeline.maintenance.packing import pack as pack_files
+
+    done = pack_files(open_home(home), older_than=timedelta(days=older_than))
+    if as_json:
+        output.print_json(done)
+    else:
+        output.show(f"{output.number(done.files, 'file')} packed into {output.number(done.containers, 'container')}")
+        if done.finished:
+            output.say(f"{output.number(done.finished, 'file')} removed that an interrupted packing had left")
+
+
+def purge(older_than: OlderThanOption = 90, home: HomeOption = None, as_json: JsonOption = False) -> None:
+    """Delete the bodies of failed requests that a later good answer made useless; their rows stay."""
+    from ops_pipeline.maintenance.packing import purge as purge_files
+
+    done = purge_files(open_home(home), older_than=timedelta(days=older_than))
+    if as_json:
+        output.print_json(done)
+    else:
+        output.show(f"{output.number(done.files, 'body', 'bodies')} deleted, {output.size(done.bytes)}")
+
+
+def disk(
+    days: Annotated[int, typer.Option("--days", metavar="N", min=1, max=3650, help="Growth of so many last days.")] = 30,
+    home: HomeOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Show what a home takes, dataset by dataset, how it grows, and when the disk will be full."""
+    from ops_pipeline.maintenance.disk import look
+
+    context = open_home(home)
+    if not context.settings.home.exists():
+        raise DatabaseMissingError(f"There is no home at {context.settings.home.absolute()}: run `ops-pipeline run` first.")
+    report = look(context, days=days)
+    if as_json:
+        output.print_json(report)
+        return
+    columns = [
+        output.Column("part"),
+        *output.figures("files", "bytes", "unpacked", "files/day", "bytes/day", optional=False),
+    ]
+    rows: list[tuple[object, ...]] = [
+        (
+            key,
+            usage.files,
+            output.size(usage.size),
+            output.size(usage.body_size),
+            f"{usage.new_files / report.days:,.1f}",
+            output.size(round(usage.new_size / report.days)),
+        )
+        for key, usage in sorted(report.datasets.items())
+    ]
+    rows += [
+        (name, None, output.size(size), None, None, None)
+        for name, size in (("database", report.database), ("its log", report.log), ("all else", report.rest))
+    ]
+    output.show(output.listing(columns, rows))
+    inodes = "" if report.free_files is None else f" and {output.number(report.free_files, 'inode')}"
+    pace = "nothing grew" if report.days_left is None else f"full in {_time(report.days_left)} at this pace"
+    output.show(f"free: {output.size(report.free)}{inodes}; {pace} (last {report.days:,.0f} days)")
+
+
+def _time(days: float) -> str:
+    return f"{days:,.0f} days" if days < 730 else f"{min(days / 365.25, 1_000):,.0f} years"

@@ -191,9 +191,11 @@ def restore(context: Context, place: Path) -> Restored:
     """
     place = place.absolute()
     manifest = read_manifest(place)
-    alive = context.leases.alive()
-    if alive:
-        raise BackupError(f"Runs are going on ({', '.join(sorted(alive)[:3])}): wait for them, or stop them, and restore again.")
+    with context.leases.quiet():
+        return _put_back(context, place, manifest)
+
+
+def _put_back(context: Context, place: Path, manifest: dict[str, Any]) -> Restored:
     # Links resolved: a database that is kept elsewhere is replaced there, and not by a file in the place of its link.
     database = context.settings.database_path.resolve()
     fresh = database.with_name(f"{database.name}.restoring")

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
 
+# Held shared by every run, and alone by what must not meet any.
+_GATE = "runs.gate"
 # Another run that looks whether this one is alive has the lock for some microseconds; a run that goes on has it for good.
 _TRIES = 100
 _PAUSE_SECONDS = 0.01
@@ -50,7 +52,19 @@ class Leases:
         """
         path = self._path(run_id)
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            gate = self._gate()
+        except OSError as e:
+            raise self._refused(self.folder / _GATE, e) from e
+        try:
+            fcntl.flock(gate, fcntl.LOCK_SH)
+            with self._held(path, run_id, keep=keep):
+                yield
+        finally:
+            os.close(gate)
+
+    @contextlib.contextmanager
+    def _held(self, path: Path, run_id: str, *, keep: bool) -> Iterator[None]:
+        try:
             handle = _take(path)
         except OSError as e:
             raise self._refused(path, e) from e
@@ -71,6 +85,29 @@ class Leases:
             elif ended:
                 path.unlink(missing_ok=True)
             os.close(handle)
+
+    @contextlib.contextmanager
+    def quiet(self) -> Iterator[None]:
+        """A block in which no run goes on; one that starts meanwhile waits, so keep it short.
+
+        Raises:
+            UserError: when a run goes on, naming it, or the folder cannot be written.
+        """
+        try:
+            gate = self._gate()
+        except OSError as e:
+            raise self._refused(self.folder / _GATE, e) from e
+        try:
+            if not _lock(gate, fcntl.LOCK_EX):
+                runs = ", ".join(sorted(self.alive())[:3]) or "one that is just starting"
+                raise UserError(f"Runs are going on ({runs}): wait until they have ended, or stop them, and try again.")
+            yield
+        finally:
+            os.close(gate)
+
+    def _gate(self) -> int:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        return os.open(self.folder / _GATE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
 
     def note_next_part(self, run_id: str, file_id: str, next_file_id: str) -> None:
         """Keeps, durably, that another part follows a part that is about to be stored.

@@ -14,7 +14,7 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.ops.columns import COLUMNS, PRIMARY_KEY, from_arrow, stage_columns, to_arrow, values
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.spans import islands_of
-from ops_pipeline.ops.sql import FULLY_PROMOTED_SQL, LEDGER, SAME_PARTITION
+from ops_pipeline.ops.sql import FULLY_PROMOTED_SQL, LEDGER, SAME_PARTITION, UNPACKED_NAME
 from ops_pipeline.ops.wanted import dicts, partition_table, registered, whole_rows
 from ops_pipeline.recipes.keys import split_dataset_key
 
@@ -203,13 +203,13 @@ class OpsRepo:
         )
 
     def known_filenames(self, filenames: Iterable[str]) -> set[str]:
-        """Those of the bronze file names that some row names."""
+        """Those of the bronze file names that some row names, also as a member of a container into which the file was packed."""
         with registered(self.connection, "wanted_names", pa.table({"name": pa.array(list(filenames), pa.string())})):
             found = dicts(
                 self.connection,
-                f"SELECT DISTINCT bronze_filename FROM {LEDGER} t SEMI JOIN wanted_names s ON t.bronze_filename = s.name",
+                f"SELECT DISTINCT s.name FROM {LEDGER} t JOIN wanted_names s ON {UNPACKED_NAME} = s.name",
             )
-        return {row["bronze_filename"] for row in found}
+        return {row["name"] for row in found}
 
     # --- silver tables --------------------------------------------------------------------------------------------------------
 

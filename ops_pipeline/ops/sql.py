@@ -26,5 +26,8 @@ STATUS_SQL = f"""CASE
 HEALED_SQL = f"""SELECT DISTINCT coalesce(origin_run_id, run_id) AS origin_run_id, file_id FROM {LEDGER}
     WHERE promotion_kind <> 'first' AND silver_errors IS NULL AND silver_injest_end_time IS NOT NULL"""
 
+# The name that a file had before it was packed into a container of its dataset; of one that was not, its name (`bronze.packs`).
+UNPACKED_NAME = "regexp_replace(bronze_filename, '/_packs/[^/#]*#', '/')"
+
 # `wanted` is a registered table of partitions.
 SAME_PARTITION = "f.ticker = w.ticker AND f.dataset = w.dataset AND f.source = w.source AND f.discriminator = w.discriminator"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ops_pipeline.errors import BackupError, DatabaseMissingError
+from ops_pipeline.errors import BackupError, DatabaseMissingError, UserError
 from ops_pipeline.maintenance import backup as backup_module
 from ops_pipeline.maintenance.backup import back_up, backups, read_manifest, restore
 from ops_pipeline_tests.engine.home import JANUARY, bronze_files, contents, key, ledger, make_home, run
@@ -102,7 +102,7 @@ def test_no_restore_under_a_run_that_goes_on(tmp_path: Path) -> None:
     home = make_home(tmp_path / "home")
     run(home, key(), today=JANUARY)
     made = back_up(home, tmp_path / "backups", bronze=False)
-    with home.leases.held("a-run"), pytest.raises(BackupError, match="a-run"):
+    with home.leases.held("a-run"), pytest.raises(UserError, match="a-run"):
         restore(home, made.folder)
     restore(home, made.folder)
 
