@@ -26,7 +26,8 @@ from ops_pipeline.ops.service import OpsService
 from ops_pipeline.recipes.models import NO_TICKER, Recipe
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver.commit import Promotion, commit_promotion, files_to_stage
-from ops_pipeline.silver.staging import Staged, stage
+from ops_pipeline.silver.staged import Staged
+from ops_pipeline.silver.staging import stage
 from ops_pipeline.sources import Request
 from ops_pipeline.warehouse import Warehouse
 

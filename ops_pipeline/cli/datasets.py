@@ -12,9 +12,11 @@ import typer
 from ops_pipeline.cli import output
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.options import HomeOption, JsonOption
+from ops_pipeline.errors import DatabaseMissingError
 
 if TYPE_CHECKING:
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.ops.drift import Drift
     from ops_pipeline.recipes.http import ApiKey, HttpRequest, HttpSource
     from ops_pipeline.recipes.models import Recipe
 
@@ -56,9 +58,10 @@ def show(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Show a dataset's contract: source, request, dates, columns, key and where it goes."""
+    """Show a dataset's contract: source, request, dates, columns, key and where it goes; and fields that the vendor sends beside them."""
     context = open_home(home)
     recipe = context.catalogue.recipe(key)
+    drift = _drift(context, recipe)
     if as_json:
         source = context.catalogue.sources[recipe.source]
         api_key = source.http.key if source.http else None
@@ -69,10 +72,39 @@ def show(
                 "source_declaration": source.model_dump(mode="json"),
                 "api_key": {"variable": api_key.env, "set": _is_set(api_key), "place": api_key.place} if api_key else None,
                 "recipe": recipe.model_dump(mode="json", by_alias=True),
+                "drift": [
+                    {"field": d.field, "example": d.example, "known_at": d.known_at, "run_id": d.run_id, "file_id": d.file_id}
+                    for d in drift
+                ],
             }
         )
         return
     _print_contract(context, recipe)
+    if drift:
+        _print_drift(drift)
+
+
+def _drift(context: Context, recipe: Recipe) -> list[Drift]:
+    """Fields seen that the recipe, as it is now, does not know."""
+    from ops_pipeline.ops.drift import list_drift
+
+    try:
+        with context.warehouse.reading() as connection:
+            seen = list_drift(connection, recipe.dataset_key)
+    except DatabaseMissingError:
+        return []
+    known = recipe.known_fields
+    return [d for d in seen if d.field not in known]
+
+
+def _print_drift(drift: list[Drift]) -> None:
+    rows = [(d.field, d.example, f"{d.known_at:%Y-%m-%d %H:%M}", d.file_id) for d in drift]
+    columns = output.texts("field", "example", "first seen (UTC)", "in file")
+    output.show(
+        "",
+        "The vendor also sends fields that no column takes; they are kept in bronze. Add columns for them, or name them in answer.ignored:",
+        output.listing(columns, rows),
+    )
 
 
 def _summary(recipe: Recipe) -> dict[str, Any]:

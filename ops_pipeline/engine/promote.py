@@ -22,7 +22,8 @@ from ops_pipeline.gold.build import commit_gold
 from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.silver.commit import Promotion, commit_promotion, files_to_stage
-from ops_pipeline.silver.staging import Staged, joined, stage, staging_connection
+from ops_pipeline.silver.staged import Staged, joined
+from ops_pipeline.silver.staging import stage, staging_connection
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

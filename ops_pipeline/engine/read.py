@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.recipes.universe import PartitionKey
-    from ops_pipeline.silver.staging import FileProfile, Staged
+    from ops_pipeline.silver.staged import FileProfile, Staged
 
 
 @dataclass(slots=True)

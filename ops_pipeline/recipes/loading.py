@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 from ops_pipeline.errors import RecipeError, SettingsError
+from ops_pipeline.recipes.answers import ColumnType
 from ops_pipeline.recipes.http import base_address
-from ops_pipeline.recipes.models import ColumnType, GoldTarget, Recipe, RequestMode
+from ops_pipeline.recipes.models import GoldTarget, Recipe, RequestMode
 from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline.recipes.yaml import load_yaml
 from ops_pipeline.settings import base_url_variable

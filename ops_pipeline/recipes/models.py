@@ -1,7 +1,7 @@
 """What a recipe is: the declaration of a dataset in one of the catalogue's YAML files.
 
-Belongs here: the models, their own consistency rules, and their hashes. Does not belong here: the vendor (`source`), reading files
-(`loading`), how an answer is parsed (`silver`), or which dates are asked (`ops.watermark`).
+Belongs here: the models, their own consistency rules, and their hashes. Does not belong here: the vendor (`source`), how an answer is laid
+out (`answers`), reading files (`loading`), how an answer is parsed (`silver`), or which dates are asked (`ops.watermark`).
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from datetime import date, time, timedelta
 from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
+from ops_pipeline.recipes.answers import AnswerFormat, Column, ColumnName, ColumnType, known_zone
 from ops_pipeline.recipes.http import HttpRequest
 from ops_pipeline.recipes.keys import NO_DISCRIMINATOR, join_dataset_key
 
@@ -25,7 +25,6 @@ NO_TICKER = "-"
 # Names become table names, folders and partition keys: one alphabet that is safe in all three.
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9]*(-[a-z0-9]+)*$", max_length=60)]
 Discriminator = Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9]*(-[a-z0-9]+)*|-)$", max_length=60)]
-ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 
 LINEAGE_COLUMNS = ("bronze_file_id", "run_id", "known_at", "ingested_at")
 HISTORY_COLUMNS = ("merged_at", "recipe_hash", "operation")
@@ -60,75 +59,6 @@ class RequestMode(StrEnum):
     def has_watermark(self) -> bool:
         """Whether the next from-date derives from what is stored."""
         return self in (RequestMode.WINDOW, RequestMode.BY_VINTAGE)
-
-
-class ColumnType(StrEnum):
-    """The types of silver columns; `double` and `integer` refuse what they cannot hold as sent (NaN, infinities, 1.5 as integer)."""
-
-    TEXT = "text"
-    INTEGER = "integer"
-    DOUBLE = "double"
-    DATE = "date"
-    TIMESTAMP = "timestamp"
-    BOOLEAN = "boolean"
-
-    @property
-    def sql(self) -> str:
-        """The DuckDB type."""
-        return {
-            "text": "VARCHAR",
-            "integer": "BIGINT",
-            "double": "DOUBLE",
-            "date": "DATE",
-            "timestamp": "TIMESTAMPTZ",
-            "boolean": "BOOLEAN",
-        }[self]
-
-
-class Column(_Model):
-    """One silver column and where it stands in the vendor's record."""
-
-    name: ColumnName
-    type: ColumnType
-    field: str = Field(
-        default="", alias="from", description="the record's key (JSON) or header (CSV); default: the column's name"
-    )
-    required: bool = False
-    comment: str = ""
-
-    @property
-    def source_field(self) -> str:
-        """The field of the vendor's record that fills this column."""
-        return self.field or self.name
-
-
-class Unpivot(_Model):
-    """A table with one column a series, turned into rows: every column but `keep` becomes a (name, value) pair."""
-
-    keep: list[str] = Field(min_length=1, description="headers of the columns that stay, such as the date")
-    name_to: str = Field(description="record field that receives the header")
-    value_to: str = Field(description="record field that receives the cell")
-
-    @model_validator(mode="after")
-    def _distinct(self) -> Self:
-        fields = [*self.keep, self.name_to, self.value_to]
-        if len(set(fields)) != len(fields):
-            raise ValueError("unpivot: keep, name_to and value_to must all be different fields")
-        return self
-
-
-class AnswerFormat(_Model):
-    """How the vendor's answer is laid out."""
-
-    format: Literal["json", "csv"]
-    missing: list[str] = Field(default=[], description="texts that mean: no value")
-    unpivot: Unpivot | None = None
-
-    @model_validator(mode="after")
-    def _csv_only(self) -> Self:
-        if self.unpivot and self.format != "csv":
-            raise ValueError("unpivot works on csv answers only")
-        return self
 
 
 class GoldTarget(_Model):
@@ -168,11 +98,7 @@ class Recipe(_Model):
     @field_validator("timezone")
     @classmethod
     def _known_zone(cls, value: str) -> str:
-        try:
-            ZoneInfo(value)
-        except (ZoneInfoNotFoundError, ValueError, OSError) as e:
-            raise ValueError(f"{value!r} is not an IANA time zone such as America/New_York") from e
-        return value
+        return known_zone(value)
 
     @field_validator("settles_at")
     @classmethod
@@ -206,9 +132,11 @@ class Recipe(_Model):
             if self.last_date is not None and self.last_date < self.first_date:
                 raise ValueError(f"last_date {self.last_date} is before first_date {self.first_date}")
         if self.date_column is not None:
-            column = by_name.get(self.date_column)
-            if column is None or column.type is not ColumnType.DATE or not column.required:
+            day = by_name.get(self.date_column)
+            if day is None or day.type is not ColumnType.DATE or not day.required:
                 raise ValueError(f"date_column: {self.date_column} must be a required column of type date")
+        for column in self.columns:
+            self.answer.check_column(column)
         if self.answer.unpivot:
             fields = {c.source_field for c in self.columns}
             made = {*self.answer.unpivot.keep, self.answer.unpivot.name_to, self.answer.unpivot.value_to}
@@ -261,6 +189,12 @@ class Recipe(_Model):
         return [(TICKER_COLUMN, "VARCHAR"), *own] if self.per_ticker else own
 
     @cached_property
+    def known_fields(self) -> frozenset[str]:
+        """Fields of a record that a column takes or the recipe declares as ignored; any other is schema drift."""
+        taken = (c.record_field for c in self.columns)
+        return frozenset([*(f for f in taken if f is not None), *self.answer.ignored])
+
+    @cached_property
     def text(self) -> str:
         """The recipe in canonical JSON: what its hash is made of and what `ops.recipes` keeps."""
         # Left out where it is absent: the hashes of recipes without it stay those of the versions that did not know it.
@@ -281,7 +215,7 @@ class Recipe(_Model):
             "columns": [c.model_dump(mode="json", by_alias=True, exclude={"comment"}) for c in self.columns],
             "key": self.silver_key,
             "date_column": self.date_column,
-            "answer": self.answer.model_dump(mode="json"),
+            "answer": self.answer.model_dump(mode="json", exclude={"ignored"}),
         }
         return hashlib.sha256(json.dumps(shape, sort_keys=True).encode()).hexdigest()[:16]
 

@@ -24,6 +24,8 @@ _MARK = b"\xef\xbb\xbf"
 _GZIP = 31  # zlib's name for: a gzip file, its checksum verified
 _PACKED = 1 << 16
 LONGEST_LINE = 1 << 20
+# Before a sentence of ours in an error that SQL raises on our behalf.
+OWN_WORDS = "the reader says: "
 
 
 class UnreadableError(Exception):

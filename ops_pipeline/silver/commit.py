@@ -22,6 +22,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from ops_pipeline.clock import utc_now
+from ops_pipeline.ops.drift import Drift, remember_drift
 from ops_pipeline.ops.ingestion import DatasetInjestion, RowCounts, Stage
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.recipes.universe import PartitionKey
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
-    from ops_pipeline.silver.staging import FileProfile, Staged
+    from ops_pipeline.silver.staged import FileProfile, Staged
 
 
 @dataclass(slots=True)
@@ -110,8 +111,25 @@ class _Commit:
             self._merge(rows)
             promotion.rows = [*rows.values(), *held]
         self.repo.remember_recipes([self.recipe])
+        remember_drift(self.connection, self._drift())
         self.repo.upsert(promotion.rows, Stage.SILVER)
         return promotion
+
+    def _drift(self) -> list[Drift]:
+        """Fields that the files have and the recipe does not know."""
+        firsts = [(unknown, self.staged.files[unknown.file_no]) for unknown in self.staged.unknown]
+        return [
+            Drift(
+                self.recipe.dataset_key,
+                unknown.field,
+                unknown.example,
+                row.origin[0],
+                row.file_id,
+                row.bronze_injest_end_time or self.now,
+                self.recipe.recipe_hash,
+            )
+            for unknown, row in firsts
+        ]
 
     def _pending(self) -> dict[PartitionKey, list[DatasetInjestion]]:
         """The staged files that still wait, as the ledger knows them now."""
@@ -202,6 +220,8 @@ class _Commit:
                 f"the file holds {profile.rows} records now and held {row.bronze_rows} when it was recorded: "
                 "the recipe reads it differently since; a replay from bronze takes it in"
             )
+        if profile.lacking:
+            return profile.lacking
         if profile.failed and profile.failed > self.recipe.max_reject_share * profile.rows:
             return (
                 f"{profile.failed} of {profile.rows} records refused, more than the declared share of "

@@ -13,21 +13,20 @@ from __future__ import annotations
 import contextlib
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field, replace
-from itertools import accumulate
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
-import pyarrow.compute as pc
 
-from ops_pipeline.silver.bodies import Look, StoredAnswer, UnreadableError, look_at
+from ops_pipeline.silver.bodies import OWN_WORDS, Look, StoredAnswer, UnreadableError, look_at
+from ops_pipeline.silver.drift import lacking_column, unknown_fields
 from ops_pipeline.silver.readers import READERS, file_named_in
+from ops_pipeline.silver.staged import REJECTS_SCHEMA, FileProfile, Staged, UnknownField
 from ops_pipeline.silver.typing_sql import identifier, typed_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from datetime import date
     from pathlib import Path
 
     from ops_pipeline.ops.ingestion import DatasetInjestion
@@ -43,57 +42,8 @@ _CONTENT_ERRORS = (
 )
 # Unpacking lets go of the interpreter lock; more threads than this only wait for the disk.
 _LOOKERS = 4
-
-
-@dataclass(frozen=True, slots=True)
-class FileProfile:
-    """What one answer holds.
-
-    Attributes:
-        rows: records that the recipe reads from it.
-        good: records to merge (after the last of equal keys won).
-        failed: refused records.
-        out_of_window: records outside the requested dates.
-        superseded: good records that a later one with the same key in the same file replaced.
-        from_date: date of the first good record; None without good records or without date column.
-        to_date: date of the last good record.
-        unreadable: why the whole answer cannot be read; None when it can.
-        first_reason: why the first refused record was refused.
-    """
-
-    rows: int = 0
-    good: int = 0
-    failed: int = 0
-    out_of_window: int = 0
-    superseded: int = 0
-    from_date: date | None = None
-    to_date: date | None = None
-    unreadable: str | None = None
-    first_reason: str | None = None
-
-
-REJECTS_SCHEMA = pa.schema(
-    [("file_no", pa.int32()), ("row_position", pa.int64()), ("raw_text", pa.string()), ("reason", pa.string())]
-)
-
-
-@dataclass(slots=True)
-class Staged:
-    """Typed rows of a batch of files of one dataset, ready for one transaction.
-
-    Attributes:
-        recipe: the recipe that they were read by.
-        files: the batch; a file's number is its place in this list.
-        profiles: one a file, in the same order.
-        good: _file_no, [ticker], the declared columns; one row a key and file.
-        rejects: file_no, row_position (from 1), raw_text, reason.
-    """
-
-    recipe: Recipe
-    files: list[DatasetInjestion]
-    profiles: list[FileProfile]
-    good: pa.Table
-    rejects: pa.Table = field(default_factory=REJECTS_SCHEMA.empty_table)
+# Of an answer that is not what the recipe says, so much is shown.
+_SHOWN = 120
 
 
 def staging_connection() -> duckdb.DuckDBPyConnection:
@@ -127,38 +77,6 @@ def stage(
         return _Staging(own, recipe, files, path_of).run()
 
 
-def joined(batches: Sequence[Staged]) -> Staged:
-    """Batches of one dataset and recipe as one, in the order given; whole partitions each, or parts that belong together.
-
-    Raises:
-        ValueError: no batch is given.
-    """
-    if not batches:
-        raise ValueError("nothing to join")
-    if len(batches) == 1:
-        return batches[0]
-    firsts = accumulate((len(b.files) for b in batches), initial=0)
-    good, rejects = [], []
-    for batch, first in zip(batches, firsts, strict=False):
-        good.append(_renumbered(batch.good, "_file_no", first))
-        rejects.append(_renumbered(batch.rejects, "file_no", first))
-    return Staged(
-        batches[0].recipe,
-        [file for b in batches for file in b.files],
-        [profile for b in batches for profile in b.profiles],
-        pa.concat_tables(good),
-        pa.concat_tables(rejects),
-    )
-
-
-def _renumbered(table: pa.Table, column: str, first: int) -> pa.Table:
-    if not first:
-        return table
-    number = table.schema.field(column)
-    moved = pc.add(table[column], pa.scalar(first, number.type))
-    return table.set_column(table.schema.get_field_index(column), number, moved)
-
-
 class _Staging:
     """One batch on one in-memory connection."""
 
@@ -187,7 +105,7 @@ class _Staging:
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE positioned AS SELECT * FROM ({empty})")
         self._read_fast(self._examined())
         self._read_again(self._wanting_positions())
-        return self._result()
+        return self._result(unknown_fields(self.connection, self.recipe, self.reader, self.answers))
 
     def _files_table(self) -> pa.Table:
         return pa.table(
@@ -202,7 +120,7 @@ class _Staging:
     def _no_records(self) -> str:
         raws = ", ".join(f"NULL::VARCHAR AS _r{i}" for i in range(len(self.recipe.columns)))
         more = "NULL::BIGINT AS _position, NULL::VARCHAR AS _raw_text, NULL::VARCHAR AS _line_error"
-        return f"SELECT NULL::INTEGER AS _file_no, {raws}, {more} WHERE false"
+        return f"SELECT NULL::INTEGER AS _file_no, {raws}, NULL::UBIGINT AS _shape, {more} WHERE false"
 
     def _examined(self) -> list[StoredAnswer]:
         """The answers that the fast way may read; the others are read the slow way here, or set aside with the reason."""
@@ -258,7 +176,7 @@ class _Staging:
         except UnicodeDecodeError:
             self.unreadable[answer.number] = "the answer cannot be read: it is not valid UTF-8"
         except _CONTENT_ERRORS as e:
-            self.unreadable[answer.number] = _plain(str(e), answer.path)
+            self.unreadable[answer.number] = _plain(str(e), answer)
 
     def _wanting_positions(self) -> list[StoredAnswer]:
         """Files read fast that have refused records (their text is kept) or a repeated key (the last one wins)."""
@@ -292,7 +210,11 @@ class _Staging:
             ).fetchall()
         )
 
-    def _result(self) -> Staged:
+    def _lacking(self, number: int) -> str | None:
+        """An answer whose every record is refused may be another answer than the recipe's: then that is told once, by the column's name."""
+        return lacking_column(self.recipe, self.reader.shapes(self.connection, self.recipe, self.answers[number]))
+
+    def _result(self, unknown: list[UnknownField]) -> Staged:
         day = identifier(self.recipe.date_column) if self.recipe.date_column else "NULL::DATE"
         found = self.connection.execute(
             f"""SELECT _file_no, count(*), count(*) FILTER (_verdict = 'G'), count(*) FILTER (_verdict = 'F'),
@@ -308,14 +230,15 @@ class _Staging:
             rows, good, failed, outside, first, last = by_number.get(number, (0, 0, 0, 0, None, None))
             twice = self.superseded.get(number, 0)
             reason = self.first_reasons.get(number)
-            profiles.append(FileProfile(rows + twice, good, failed, outside, twice, first, last, None, reason))
+            lacking = self._lacking(number) if failed and failed == rows else None
+            profiles.append(FileProfile(rows + twice, good, failed, outside, twice, first, last, None, reason, lacking))
         columns = ", ".join(["_file_no", *(identifier(n) for n, _ in self.recipe.silver_columns)])
         good_rows = self.connection.execute(f"SELECT {columns} FROM typed WHERE _verdict = 'G'").to_arrow_table()
         rejects = self.connection.execute(
             "SELECT _file_no AS file_no, _position AS row_position, _raw_text AS raw_text, _reason AS reason"
             " FROM positioned WHERE _verdict = 'F' ORDER BY _file_no, _position, _reason"
         ).to_arrow_table()
-        return Staged(self.recipe, self.files, profiles, good_rows, rejects.cast(REJECTS_SCHEMA))
+        return Staged(self.recipe, self.files, profiles, good_rows, rejects.cast(REJECTS_SCHEMA), unknown)
 
 
 def _look(answer: StoredAnswer) -> Look | UnreadableError:
@@ -325,7 +248,10 @@ def _look(answer: StoredAnswer) -> Look | UnreadableError:
         return e
 
 
-def _plain(message: str, path: Path) -> str:
-    """DuckDB's message without the machine's path and without its advice, which is for writers of SQL."""
-    first = message.split("\n")[0].replace(f' in file "{path}"', "").replace(str(path), "")
+def _plain(message: str, answer: StoredAnswer) -> str:
+    """DuckDB's message without the machine's path and without its advice, which is for writers of SQL; or a reader's own sentence."""
+    named = f' in file "{answer.path}"'
+    if OWN_WORDS in message:
+        return f"{message.partition(OWN_WORDS)[2].partition(named)[0]}; it begins with {look_at(answer).beginning(_SHOWN)}"
+    first = message.split("\n")[0].replace(named, "").replace(str(answer.path), "")
     return "the answer cannot be read: " + " ".join(first.split())

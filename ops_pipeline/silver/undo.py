@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.universe import PartitionKey
-    from ops_pipeline.silver.staging import Staged
+    from ops_pipeline.silver.staged import Staged
 
 
 def take_back(

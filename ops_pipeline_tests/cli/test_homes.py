@@ -12,9 +12,10 @@ from pydantic import BaseModel
 
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.migrations import latest_version
+from ops_pipeline.recipes.answers import AnswerFormat, Column, Unpivot
 from ops_pipeline.recipes.http import ApiKey, ErrorPattern, HttpRequest, HttpSource
 from ops_pipeline.recipes.loading import load_catalogue
-from ops_pipeline.recipes.models import AnswerFormat, Column, GoldTarget, Recipe, Unpivot
+from ops_pipeline.recipes.models import GoldTarget, Recipe
 from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline.recipes.universe import PACKAGED
 from ops_pipeline.recipes.yaml import load_yaml

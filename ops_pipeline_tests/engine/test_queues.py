@@ -18,7 +18,7 @@ from ops_pipeline.engine import queues
 from ops_pipeline.engine.queues import HOLD_SECONDS, INBOX, LEAST_WEIGHT, MOST_WEIGHT, READ_BYTES, Inbox, Reads
 from ops_pipeline.engine.read import Read
 from ops_pipeline.ops.ingestion import DatasetInjestion
-from ops_pipeline.silver.staging import FileProfile, Staged
+from ops_pipeline.silver.staged import FileProfile, Staged
 from ops_pipeline.sources import Request
 from ops_pipeline_tests.lake import price_recipe
 

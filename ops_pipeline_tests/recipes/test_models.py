@@ -6,8 +6,9 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from ops_pipeline.recipes.answers import ColumnType
 from ops_pipeline.recipes.loading import load_catalogue
-from ops_pipeline.recipes.models import ColumnType, Recipe, RequestMode
+from ops_pipeline.recipes.models import Recipe, RequestMode
 from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline_tests.recipes.files import RECIPE, SOURCE, without
 
@@ -114,6 +115,17 @@ def test_a_comment_changes_no_shape_and_a_type_does() -> None:
         assert prices(columns=[*columns[:1], {**columns[1], **change}, *columns[2:]]).columns_hash != PRICES.columns_hash
 
 
+def test_what_an_answer_and_a_column_do_not_say_is_in_no_hash() -> None:
+    assert PRICES.model_dump(mode="json", by_alias=True)["answer"].keys() == {"format", "missing", "unpivot"}
+    assert PRICES.model_dump(mode="json", by_alias=True)["columns"][1].keys() == {"name", "type", "from", "required", "comment"}
+    ignoring = prices(answer={"format": "json", "ignored": ["vwap"]})
+    assert (ignoring.columns_hash, ignoring.recipe_hash == PRICES.recipe_hash) == (PRICES.columns_hash, False)
+    assert ignoring.known_fields == PRICES.known_fields | {"vwap"}
+    below = prices(answer={"format": "json", "records": "/a/*"})
+    assert below.columns_hash != PRICES.columns_hash
+    assert Recipe.model_validate_json(below.text) == below
+
+
 def test_recipes_stay_as_they_are() -> None:
     with pytest.raises(ValidationError, match="frozen"):
         PRICES.lookback_days = 3  # type: ignore[misc]
@@ -178,6 +190,26 @@ UNPIVOT = {"keep": ["Date"], "name_to": "currency", "value_to": "rate"}
         ({"answer": {"format": "csv", "unpivot": {**UNPIVOT, "value_to": "currency"}}}, "all be different"),
         ({"answer": {"format": "csv", "unpivot": {**UNPIVOT, "name_to": "Date"}}}, "all be different"),
         ({"answer": {"format": "csv", "unpivot": {**UNPIVOT, "keep": []}}}, "keep"),
+        ({"answer": {"format": "csv", "records": "/a/*"}}, "records does not work on csv answers"),
+        ({"answer": {"format": "json", "delimiter": ";"}}, "delimiter does not work on json answers"),
+        ({"answer": {"format": "csv", "delimiter": "a"}}, "use a character such as"),
+        ({"answer": {"format": "csv", "header": False, "unpivot": UNPIVOT}}, "unpivot needs a header"),
+        ({"answer": {"format": "csv", "header": False}}, "`from` is a position"),
+        ({"answer": {"format": "json", "records": "a/*"}}, "a pointer begins with /"),
+        ({"answer": {"format": "json", "records": "/a~b"}}, "~ is written ~0"),
+        ({"answer": {"format": "json", "record": "parallel"}}, "needs `records`"),
+        ({"answer": {"format": "json", "record": "array"}}, "`from` is a position"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "text", "up": 2}]}, "up 2 is further out than the answer, which is up 1"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "text", "up": 1, "record_name": True}]}, "stands under none"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "text", "from": "a", "path": "/a"}]}, "exclude each other"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "text", "path": "a"}]}, "a pointer begins with /"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "text", "zone": "UTC"}]}, "for columns of type date and timestamp"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "timestamp", "zone": "Mars"}]}, "IANA"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "date", "zone": "UTC"}]}, "a day has no zone"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "date", "format": "%Q"}]}, "%Q is not understood"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "date", "format": "%d %B"}]}, "a pattern with year"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "timestamp", "format": "epoch_s", "zone": "UTC"}]}, "leave zone out"),
+        ({"columns": [*COLUMNS, {"name": "x", "type": "text", "zero_is_missing": True}]}, "double and integer"),
         ({"gold": {"object": "fact_x"}}, "gold"),
         ({"gold": {"object": "fact_eod", "columns": {"close": "price"}}}, "price, which is not among the columns"),
         (

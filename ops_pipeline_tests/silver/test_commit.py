@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from ops_pipeline.ops.drift import list_drift
 from ops_pipeline.ops.ingestion import DatasetInjestion, RowCounts
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.recipes.models import Recipe
@@ -215,3 +216,39 @@ def test_partitions_of_one_batch_do_not_touch_each_other(lake: Lake) -> None:
     assert closes == {(t, d): float(n) for n, t in enumerate(tickers) for d in (2, 3)} | {("T00", 2): 100.0}
     with_errors = [row for row in promotion.rows if row.silver_errors]
     assert [(row.ticker, row.silver_counts) for row in with_errors] == [("T01", RowCounts())]
+
+
+def test_a_field_that_no_column_takes_is_remembered_once_with_its_first_file(lake: Lake) -> None:
+    first = _promoted(lake, _day(2), {**_day(3), "new": "x" * 200})
+    _promoted(lake, {**_day(4), "new": "y", "newer": None}, run_id="run-2")
+    second = _promoted(lake, {**_day(5), "newer": 1}, run_id="run-3")
+    with lake.warehouse.connection() as connection:
+        seen = {d.field: d for d in list_drift(connection, MADE.dataset_key)}
+        assert list_drift(connection, "vendor.other") == []
+    assert seen.keys() == {"new", "newer"}
+    assert (seen["new"].file_id, seen["new"].known_at, seen["new"].example) == (
+        first.file_id,
+        first.bronze_injest_end_time,
+        f'"{"x" * 79}',
+    )
+    assert (seen["newer"].run_id, seen["newer"].example, seen["newer"].recipe_hash) == ("run-2", "null", MADE.recipe_hash)
+    assert (second.silver_counts.created, second.silver_errors) == (1, None)
+
+
+def test_a_missing_required_column_fails_the_file_by_name_whatever_share_may_be_rejected(lake: Lake) -> None:
+    made = recipe(max_reject_share=1)
+    row = lake.through(made, body_of([{"date": "2020-01-02", "Close": 1}, {"date": "2020-01-03", "Close": 2}]))
+    assert row.silver_errors == "the answer lacks the required column 'close'; its records hold Close, date"
+    assert row.silver_counts == RowCounts()
+    assert lake.rows("SELECT * FROM silver.rejected_rows") == []
+    # One record that has it, if without a value, shows that the vendor still sends it.
+    row = lake.through(made, body_of([{"date": "2020-01-02", "close": None}, {"date": "2020-01-03"}]), run_id="run-2")
+    assert (row.silver_errors, row.silver_counts) == (None, RowCounts(failed=2))
+
+
+def test_a_type_that_changes_rejects_records_and_beyond_the_declared_share_the_file(lake: Lake) -> None:
+    row = lake.through(MADE, body_of([_day(2), _day(3, {"value": 1})]))
+    assert (row.silver_counts, row.silver_errors) == (RowCounts(created=1, failed=1), None)
+    row = lake.through(MADE, body_of([_day(4, [1]), _day(5, {"value": 1}), _day(6)]), run_id="run-2")
+    assert row.silver_counts == RowCounts()
+    assert "2 of 3 records refused, more than the declared share of 50%" in (row.silver_errors or "")

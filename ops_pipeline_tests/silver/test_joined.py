@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from ops_pipeline.silver.staging import joined, stage, staging_connection
+from ops_pipeline.silver.staged import joined
+from ops_pipeline.silver.staging import stage, staging_connection
 from ops_pipeline_tests.lake import body_of, good_rows, price_recipe, rejects, stored_bodies
 
 BODIES = [

@@ -13,7 +13,7 @@ from ops_pipeline.ops.ingestion import DatasetInjestion, RowCounts
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.recipes.models import Recipe
 from ops_pipeline.silver.commit import files_to_stage
-from ops_pipeline.silver.staging import Staged
+from ops_pipeline.silver.staged import Staged
 from ops_pipeline_tests.lake import FIRST_KNOWN, Lake
 from ops_pipeline_tests.silver.ordering import (
     BAD,

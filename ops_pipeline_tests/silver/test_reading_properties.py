@@ -17,8 +17,9 @@ from hypothesis import strategies as st
 
 from ops_pipeline.recipes.models import Recipe
 from ops_pipeline.silver.bodies import Look
-from ops_pipeline.silver.readers import CsvReader, JsonReader
-from ops_pipeline.silver.staging import Staged
+from ops_pipeline.silver.csv_reader import CsvReader
+from ops_pipeline.silver.json_reader import JsonReader
+from ops_pipeline.silver.staged import Staged
 from ops_pipeline_tests.lake import csv_recipe, fx_recipe, good_rows, recipe, rejects, stage_bodies
 from ops_pipeline_tests.silver.reference import Expected, csv_records, expected, json_records
 
