@@ -60,6 +60,12 @@ class Settings(BaseSettings):
     retry_minutes: int = Field(
         default=60, ge=0, le=10_080, description="how long the sensor `intraday` leaves a key alone that has just failed"
     )
+    keep_runs_days: int | None = Field(
+        default=None,
+        ge=1,
+        le=36_500,
+        description="days after which Dagster forgets runs that no partition's state rests on; default: never",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", description="level of the command line's log on standard error"
     )

@@ -39,6 +39,7 @@ def test_every_variable_has_its_own_place(monkeypatch: pytest.MonkeyPatch) -> No
         "SCHEDULE_TIMEZONE": ("Asia/Tokyo", "Asia/Tokyo"),
         "SENSOR_MINUTES": ("5", 5),
         "RETRY_MINUTES": ("0", 0),
+        "KEEP_RUNS_DAYS": ("30", 30),
         "LOG_LEVEL": ("DEBUG", "DEBUG"),
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)

@@ -6,7 +6,7 @@ them is told (`due`).
 
 from __future__ import annotations
 
-from datetime import UTC
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 from dagster import (
@@ -30,6 +30,7 @@ from dagster import (
 from ops_pipeline.clock import utc_now
 from ops_pipeline.defs.due import BATCH_TAGS, due_by_source, in_hand, recently_failed, run_request
 from ops_pipeline.defs.partitions import TICKERS
+from ops_pipeline.defs.retention import forget_old_runs
 from ops_pipeline.defs.sweep import fail_dead_runs
 from ops_pipeline.engine.outcome import LAYERS
 from ops_pipeline.errors import UserError
@@ -137,6 +138,26 @@ def build_sweep(home: Context) -> SensorDefinition:
         return SkipReason(f"failed {', '.join(failed)}: the process was gone" if failed else "every run's process is alive")
 
     return dead_runs
+
+
+def build_retention(home: Context) -> SensorDefinition:
+    """The sensor that forgets old runs of Dagster, where a setting says after how many days; the ledger keeps every row."""
+    days = home.settings.keep_runs_days
+
+    @sensor(
+        name="old_runs",
+        minimum_interval_seconds=3600,
+        default_status=DefaultSensorStatus.RUNNING if days else DefaultSensorStatus.STOPPED,
+        description="Forgets Dagster's runs that are older than OPS_PIPELINE_KEEP_RUNS_DAYS, but for those that the state of a partition"
+        " rests on. The ledger keeps all its rows.",
+    )
+    def old_runs(context: SensorEvaluationContext) -> SkipReason:
+        if days is None:
+            return SkipReason("OPS_PIPELINE_KEEP_RUNS_DAYS is not set: every run is kept")
+        removed = forget_old_runs(context.instance, utc_now() - timedelta(days=days))
+        return SkipReason(f"forgot {len(removed)} runs" if removed else f"no run is older than {days} days and not needed")
+
+    return old_runs
 
 
 def build_sensor(home: Context) -> SensorDefinition:
