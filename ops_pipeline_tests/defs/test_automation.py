@@ -102,7 +102,7 @@ def test_a_broken_universe_skips_the_tick_with_its_sentence(tmp_path: Path) -> N
 def test_what_runs_by_default(lake: Lake) -> None:
     assert lake.defs.resolve_schedule_def("daily").default_status is dg.DefaultScheduleStatus.RUNNING
     sensors = {s.name: s.default_status is dg.DefaultSensorStatus.RUNNING for s in lake.defs.sensors or []}
-    assert sensors == {"universe": True, "dead_runs": True, "intraday": False}
+    assert sensors == {"universe": True, "dead_runs": True, "intraday": False, "old_runs": False}
 
 
 def test_the_sensor_keeps_the_tickers_in_step(tmp_path: Path) -> None:
