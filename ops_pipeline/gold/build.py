@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ops_pipeline.clock import utc_now
+from ops_pipeline.gold import as_of
 from ops_pipeline.gold.dimensions import ensure_instruments, refresh_dates
 from ops_pipeline.gold.facts import Fact, fact_of
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
@@ -68,6 +69,7 @@ def commit_gold(
     for row in rows:
         row.gold_started(recipe, run_id, now)
     fact = fact_of(recipe)
+    as_of.ensure_macros(connection, recipe)
     _register_files(connection, rows)
     _reach_of_files(connection, recipe, fact)
     connection.unregister("gold_files")

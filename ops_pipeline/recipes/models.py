@@ -92,6 +92,7 @@ class Recipe(_Model):
     columns: list[Column] = Field(min_length=1)
     key: list[ColumnName] = Field(min_length=1)
     date_column: ColumnName | None = None
+    available_at: ColumnName | None = Field(default=None, description="column that says when the vendor made a record public")
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     gold: GoldTarget | None = None
 
@@ -137,6 +138,10 @@ class Recipe(_Model):
                 raise ValueError(f"date_column: {self.date_column} must be a required column of type date")
         for column in self.columns:
             self.answer.check_column(column)
+        if self.available_at is not None:
+            said = by_name.get(self.available_at)
+            if said is None or said.type not in (ColumnType.DATE, ColumnType.TIMESTAMP):
+                raise ValueError(f"available_at: {self.available_at} must be a column of type date or timestamp")
         if self.answer.unpivot:
             fields = {c.source_field for c in self.columns}
             made = {*self.answer.unpivot.keep, self.answer.unpivot.name_to, self.answer.unpivot.value_to}
@@ -198,7 +203,7 @@ class Recipe(_Model):
     def text(self) -> str:
         """The recipe in canonical JSON: what its hash is made of and what `ops.recipes` keeps."""
         # Left out where it is absent: the hashes of recipes without it stay those of the versions that did not know it.
-        absent = {"request"} if self.request is None else None
+        absent = {name for name in _LEFT_OUT_WHERE_ABSENT if not getattr(self, name)}
         return json.dumps(
             self.model_dump(mode="json", by_alias=True, exclude=absent), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         )
@@ -221,3 +226,6 @@ class Recipe(_Model):
 
 
 ONE_DAY = timedelta(days=1)
+
+# Fields that later versions added.
+_LEFT_OUT_WHERE_ABSENT = ("request", "available_at")

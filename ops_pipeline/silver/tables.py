@@ -1,13 +1,15 @@
 """Silver's tables: made from recipes.
 
-Belongs here: the DDL of a dataset's table and of its history, and the guard against merging into a table of another shape. Does not belong
-here: rows.
+Belongs here: the DDL of a dataset's table, of its history and of what is made over it, and the guard against merging into a table of
+another shape. Does not belong here: rows.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from ops_pipeline.ops.objects import ensure_objects
+from ops_pipeline.silver import as_of
 from ops_pipeline.silver.typing_sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -61,6 +63,7 @@ def ensure_tables(repo: OpsRepo, recipe: Recipe) -> None:
         for table in (recipe.silver_table, recipe.history_table):
             repo.connection.execute(f"DROP TABLE IF EXISTS {table}")
         _create(repo.connection, recipe)
+    ensure_objects(repo.connection, as_of.macros(recipe))
     repo.remember_silver_table(recipe)
 
 

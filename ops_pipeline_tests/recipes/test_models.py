@@ -90,6 +90,7 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "columns": (price_fields()["columns"][::-1], True),
     "key": (["date", "close"], True),
     "date_column": (None, True),
+    "available_at": ("date", False),
     "max_reject_share": (0, False),
     "gold": (None, False),
 }
