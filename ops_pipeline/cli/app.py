@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from ops_pipeline import __version__
-from ops_pipeline.cli import database, datasets, home_folder, ledger, maintenance, planning, retry, run, universe
+from ops_pipeline.cli import database, datasets, home_folder, ledger, maintenance, planning, point_in_time, retry, run, universe
 
 
 def _version(wanted: bool) -> None:
@@ -48,6 +48,8 @@ app.command("due", epilog=planning.DUE_EXAMPLE)(planning.due)
 app.command("runs", epilog=ledger.RUNS_EXAMPLE)(ledger.runs)
 app.command("show", epilog=ledger.SHOW_EXAMPLE)(ledger.show)
 app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE)(ledger.coverage)
+app.command("asof", epilog=point_in_time.ASOF_EXAMPLE)(point_in_time.asof)
+app.command("explain", epilog=point_in_time.EXPLAIN_EXAMPLE)(point_in_time.explain)
 app.command("sql", epilog=database.SQL_EXAMPLE)(database.sql)
 app.add_typer(universe.app, name="universe")
 app.add_typer(datasets.app, name="datasets")

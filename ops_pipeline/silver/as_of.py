@@ -17,7 +17,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ops_pipeline.ops.objects import MOMENT, SqlObject
-from ops_pipeline.recipes.models import ColumnType
+from ops_pipeline.recipes.answers import ColumnType
 from ops_pipeline.silver.typing_sql import identifier, literal
 
 if TYPE_CHECKING:
