@@ -13,7 +13,7 @@ from datetime import date
 from pathlib import Path
 
 from benchmarks.contract import finish, read_task
-from ops_pipeline.cli.light import start_light
+from ops_pipeline.light import start_light
 
 KEY = "BENCH_API_KEY"
 DATABASE = "ops.duckdb"

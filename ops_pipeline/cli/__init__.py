@@ -11,8 +11,8 @@ from __future__ import annotations
 import io
 import sys
 
-from ops_pipeline.cli.light import start_light
 from ops_pipeline.errors import UserError
+from ops_pipeline.light import start_light
 
 USER_MUST_ACT = 2
 INTERRUPTED = 130

@@ -160,6 +160,8 @@ def _print_contract(context: Context, recipe: Recipe) -> None:
         "domain": recipe.domain,
         "asked": f"{'ticker by ticker' if recipe.per_ticker else 'as a whole'}, mode {recipe.mode.value}, {recipe.cadence}",
         **(_asking(source.http, recipe.request) if source.http and recipe.request else {}),
+        **({"code": source.python.call} if source.python else {}),
+        **({"files": str(source.files.path / recipe.files)} if source.files and recipe.files else {}),
         "dates": f"{output.span(recipe.first_date, recipe.last_date)} in column {recipe.date_column}"
         if recipe.date_column
         else "none",

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ops_pipeline.cli import output
+from ops_pipeline.light import lift
 
 if TYPE_CHECKING:
     from datetime import date
@@ -30,13 +31,19 @@ def open_home(home: Path | None, *, today: date | None = None, screen: Console |
     Raises:
         UserError: when a setting, a recipe file or the migrations are wrong.
     """
-    from ops_pipeline.engine.context import build_context
-    from ops_pipeline.settings import load_settings
+    from ops_pipeline.recipes.loading import load_catalogue
+    from ops_pipeline.settings import base_url_variables, load_settings
 
     settings = load_settings(home=home, today=today)
     err = screen or output.console(stderr=True)
     output.start_logging(settings.log_level, err)
-    return build_context(settings, notify=lambda text: err.print(text, soft_wrap=True))
+    catalogue = load_catalogue(settings.recipes_path, base_urls=base_url_variables())
+    if any(source.python for source in catalogue.sources.values()):
+        lift()  # a user's code may want pandas; the import below loads Arrow
+
+    from ops_pipeline.engine.context import build_context
+
+    return build_context(settings, catalogue=catalogue, notify=lambda text: err.print(text, soft_wrap=True))
 
 
 def require_schema(context: Context) -> None:

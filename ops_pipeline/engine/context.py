@@ -73,8 +73,15 @@ class Context:
         migrations.ensure_current(self.warehouse, auto=self.settings.auto_migrate, notify=notify)
 
 
-def build_context(settings: Settings, *, notify: Callable[[str], None] | None = None) -> Context:
+def build_context(
+    settings: Settings, *, catalogue: Catalogue | None = None, notify: Callable[[str], None] | None = None
+) -> Context:
     """The parts of the home that the settings name; nothing is opened or written.
+
+    Args:
+        settings: effective settings.
+        catalogue: where the caller has read it already; None: it is read here.
+        notify: gets the notices of a long wait.
 
     Raises:
         RecipeError: when a recipe file is wrong.
@@ -89,7 +96,7 @@ def build_context(settings: Settings, *, notify: Callable[[str], None] | None = 
     )
     return Context(
         settings=settings,
-        catalogue=load_catalogue(settings.recipes_path, base_urls=base_url_variables()),
+        catalogue=catalogue or load_catalogue(settings.recipes_path, base_urls=base_url_variables()),
         service=OpsService(warehouse),
         store=BronzeStore(settings.bronze_path),
         leases=Leases(settings.runs_path),

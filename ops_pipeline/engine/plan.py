@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
+from ops_pipeline.engine.own_files import Imports
 from ops_pipeline.errors import DatabaseMissingError
 from ops_pipeline.ops.failures import answered_windows
 from ops_pipeline.ops.ingestion import Stage
@@ -94,6 +95,7 @@ class _Known:
     answers: dict[PartitionKey, datetime] = field(default_factory=dict)
     pending: dict[PartitionKey, list[DatasetInjestion]] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
+    imported: dict[str, datetime] = field(default_factory=dict)
 
 
 def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
@@ -121,10 +123,11 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
             wanted.append(item)
     known = _ask_ledger(context, [item.key for item in wanted], options)
     now = options.now or utc_now()
+    imports = Imports(context, known.imported, full=options.full)
     for item in wanted:
         item.pending = known.pending.get(item.key, [])
         if "bronze" in options.layers:
-            _decide(context, item, known, options, now)
+            _decide(context, item, known, options, now, imports)
             left = [r for r in item.requests if r.request_id not in known.answered]
             if len(left) < len(item.requests):
                 item.requests, item.reason = (
@@ -167,6 +170,9 @@ def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions)
                 known.answered.update(repo.completed_requests(options.after_runs))
                 if undated:
                     known.answers.update(repo.last_answers(undated))
+                imported = [k for k in undated if context.catalogue.recipes[k.dataset].files is not None]
+                if imported:
+                    known.imported.update(repo.last_requests(imported))
             for stage in (Stage.SILVER, Stage.GOLD):
                 if stage.value in options.layers:
                     for row in retryable(context, repo.promotable(stage, keys), stage):
@@ -190,9 +196,14 @@ def _decide(
     known: _Known,
     options: RunOptions,
     now: datetime,
+    imports: Imports,
 ) -> None:
     recipe = item.recipe
     if recipe is None:
+        return
+    if recipe.files is not None:
+        if options.windows is None or item.key in options.windows:
+            item.requests, item.reason = imports.requests(recipe, item.key)
         return
     if options.windows is not None:
         item.requests = [_request(recipe, item.key, window) for window in options.windows.get(item.key, ())]

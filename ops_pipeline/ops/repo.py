@@ -145,6 +145,14 @@ class OpsRepo:
             ).to_arrow_table()
         return {wanted[number]: latest for number, latest in zip(*(values(c) for c in found.columns), strict=True)}
 
+    def last_requests(self, partitions: Iterable[PartitionKey]) -> dict[str, datetime]:
+        """Request id -> when a request of these partitions that got its whole answer was sent last."""
+        with self._wanted(partitions):
+            found = self.connection.execute(
+                f"SELECT f.request_id, max(f.bronze_injest_start_time) {_ANSWERED} AND f.request_complete GROUP BY f.request_id"
+            ).to_arrow_table()
+        return dict(zip(*(values(c) for c in found.columns), strict=True))
+
     def promotable(self, stage: Stage, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
         """Files of the partitions that are ready for silver or for gold, in the order in which they apply."""
         flag = {Stage.SILVER: "bronze_can_promote", Stage.GOLD: "silver_can_promote"}[stage]

@@ -226,7 +226,7 @@ class AnswerFormat(_Model):
         {"ignored", "records", "record", "may_lack_records", "delimiter", "header", "trim"}
     )
 
-    format: Literal["json", "csv"]
+    format: Literal["json", "csv", "parquet"]
     missing: list[str] = Field(default=[], description="texts that mean: no value")
     ignored: list[str] = []
     records: str | None = None
@@ -255,7 +255,8 @@ class AnswerFormat(_Model):
             raise ValueError("unpivot works on csv answers only")
         if self.unpivot and not self.header:
             raise ValueError("unpivot needs a header, whose names are the series")
-        other = {"csv": ("records", "record", "may_lack_records"), "json": ("delimiter", "header", "trim")}[self.format]
+        json_only, csv_only = ("records", "record", "may_lack_records"), ("delimiter", "header", "trim")
+        other = {"csv": json_only, "json": csv_only, "parquet": json_only + csv_only}[self.format]
         for name in other:
             if getattr(self, name) != type(self).model_fields[name].default:
                 raise ValueError(f"{name} does not work on {self.format} answers")
@@ -281,9 +282,9 @@ class AnswerFormat(_Model):
             ValueError: it cannot; the text says why.
         """
         field, where = column.source_field, f"column {column.name}"
-        if self.format == "csv":
+        if self.format != "json":
             if column.up or column.record_name or column.path is not None:
-                raise ValueError(f"{where}: up, path and record_name do not work on csv answers")
+                raise ValueError(f"{where}: up, path and record_name do not work on {self.format} answers")
             if not self.header and not field.isdecimal():
                 raise ValueError(f"{where}: without a header, `from` is a position, from 0")
             return

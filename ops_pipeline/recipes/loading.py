@@ -65,16 +65,20 @@ class Catalogue:
             ) from None
 
 
-def load_catalogue(overlay: Path | None = None, *, base_urls: Mapping[str, str] | None = None) -> Catalogue:
+def load_catalogue(
+    overlay: Path | None = None, *, base_urls: Mapping[str, str] | None = None, more: Iterable[Path] = ()
+) -> Catalogue:
     """The packaged catalogue with the files of the overlay folder on top, in the order of their names.
 
     An overlay file names its source in full (`source: {name: ...}`) or by name (`source: sample`) and adds recipes to it; a recipe with the
     dataset key of an earlier one replaces it. The packaged files are never written, so an upgrade never fights a user's own.
 
     Args:
-        overlay: the folder of a user's files; it need not exist.
+        overlay: the folder of a user's files; it need not exist. The folder that holds it is the home: a user's own sources are looked
+            for there.
         base_urls: addresses in place of those that sources declare, by the environment variable that gives them
             (`settings.base_url_variables`).
+        more: recipe files on top of those of the folder.
 
     Raises:
         RecipeError: naming file, dataset and field.
@@ -84,8 +88,8 @@ def load_catalogue(overlay: Path | None = None, *, base_urls: Mapping[str, str] 
     packaged = sorted(PACKAGED.glob("*.yaml"))
     if not packaged:
         raise RecipeError(f"{PACKAGED}: no recipe file; the installation is incomplete, install the package again.")
-    for path in [*packaged, *_overlay_files(overlay)]:
-        origin.update(dict.fromkeys(_add_file(catalogue, path), path))
+    for path in [*packaged, *_overlay_files(overlay), *more]:
+        origin.update(dict.fromkeys(_add_file(catalogue, path, overlay.parent if overlay else None), path))
     _check_tables(catalogue, origin)
     _check_facts(catalogue, origin)
     for variable, address in (base_urls or {}).items():
@@ -139,7 +143,7 @@ def _overlay_files(folder: Path | None) -> Iterable[Path]:
     return sorted(p for p in folder.iterdir() if p.suffix in (".yaml", ".yml") and not p.name.startswith("."))
 
 
-def _add_file(catalogue: Catalogue, path: Path) -> set[str]:
+def _add_file(catalogue: Catalogue, path: Path, home: Path | None) -> set[str]:
     """Adds a file's source and recipes; returns its dataset keys."""
     data = load_yaml(path, RecipeError)
     if not data:
@@ -149,7 +153,7 @@ def _add_file(catalogue: Catalogue, path: Path) -> set[str]:
     unknown = sorted(set(data) - {"source", "recipes"})
     if unknown:
         raise RecipeError(f"{path}: unknown key {unknown[0]!r} at the top; expected `source` and `recipes`.")
-    source = _source(catalogue, path, data["source"])
+    source = _source(catalogue, path, data["source"], home)
     recipes = data.get("recipes") or []
     if not isinstance(recipes, list):
         raise RecipeError(f"{path}: `recipes` must be a list, one entry a dataset.")
@@ -163,7 +167,7 @@ def _add_file(catalogue: Catalogue, path: Path) -> set[str]:
     return seen
 
 
-def _source(catalogue: Catalogue, path: Path, data: Any) -> SourceDeclaration:
+def _source(catalogue: Catalogue, path: Path, data: Any, home: Path | None) -> SourceDeclaration:
     if isinstance(data, str):
         if data not in catalogue.sources:
             known = ", ".join(catalogue.sources)
@@ -172,7 +176,7 @@ def _source(catalogue: Catalogue, path: Path, data: Any) -> SourceDeclaration:
             )
         return catalogue.sources[data]
     try:
-        source = SourceDeclaration.model_validate(data)
+        source = SourceDeclaration.model_validate(data).at(home)
     except ValidationError as e:
         raise RecipeError(_sentence(path, "source", e)) from e
     catalogue.sources[source.name] = source
@@ -194,6 +198,7 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
     except ValidationError as e:
         raise RecipeError(_sentence(path, f"dataset {name}", e)) from e
     _check_request(path, name, source, recipe)
+    _check_files(path, name, source, recipe)
     if recipe.gold:
         needed, optional = GOLD_PARTS[recipe.gold.object]
         given = set(recipe.gold.columns)
@@ -232,6 +237,23 @@ def _check_request(path: Path, name: str, source: SourceDeclaration, recipe: Rec
         raise RecipeError(f"{where} {{{dates[0]}}} has no value in the mode snapshot, which asks without dates.")
     if source.http.key and source.http.key.query in request.params:
         raise RecipeError(f"{where} the parameter {source.http.key.query} is the place of the key, which is put there by itself.")
+
+
+def _check_files(path: Path, name: str, source: SourceDeclaration, recipe: Recipe) -> None:
+    """A folder's dataset says where its files are, and a ticker's files are not those of all."""
+    where = f"{path}: dataset {name}, field files:"
+    if source.files is None:
+        if recipe.files is not None:
+            raise RecipeError(f"{where} the source {source.name} is no folder of files; leave it out.")
+        return
+    if recipe.files is None:
+        raise RecipeError(f"{where} missing; say where below the folder its files are, such as prices/{{ticker}}.csv.")
+    if recipe.per_ticker != ("{ticker}" in recipe.files):
+        raise RecipeError(
+            f"{where} {{ticker}} stands in it where per_ticker is true, and only there; per_ticker is {str(recipe.per_ticker).lower()}."
+        )
+    if recipe.mode is not RequestMode.SNAPSHOT:
+        raise RecipeError(f"{path}: dataset {name}, field mode: files are read whole; write `mode: snapshot`.")
 
 
 def _check_gold_columns(path: Path, name: str, recipe: Recipe, gold: GoldTarget) -> None:

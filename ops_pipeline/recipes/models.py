@@ -19,6 +19,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from ops_pipeline.recipes.answers import AnswerFormat, Column, ColumnName, ColumnType, known_zone
 from ops_pipeline.recipes.http import HttpRequest
 from ops_pipeline.recipes.keys import NO_DISCRIMINATOR, join_dataset_key
+from ops_pipeline.recipes.own import check_template
 
 NO_TICKER = "-"
 
@@ -88,6 +89,7 @@ class Recipe(_Model):
     settles_at: time = Field(default=time(0, 0), description="local time at which a session's data are final")
     settles_after_days: int = Field(default=0, ge=0, le=400, description="days after the session at which settles_at applies")
     request: HttpRequest | None = Field(default=None, description="how it is asked for, where the source is reached by HTTP")
+    files: str | None = Field(default=None, description="where its files are below the source's folder, where the source is one")
     answer: AnswerFormat
     columns: list[Column] = Field(min_length=1)
     key: list[ColumnName] = Field(min_length=1)
@@ -100,6 +102,11 @@ class Recipe(_Model):
     @classmethod
     def _known_zone(cls, value: str) -> str:
         return known_zone(value)
+
+    @field_validator("files")
+    @classmethod
+    def _below_the_folder(cls, value: str | None) -> str | None:
+        return None if value is None else check_template(value)
 
     @field_validator("settles_at")
     @classmethod
@@ -228,4 +235,4 @@ class Recipe(_Model):
 ONE_DAY = timedelta(days=1)
 
 # Fields that later versions added.
-_LEFT_OUT_WHERE_ABSENT = ("request", "available_at")
+_LEFT_OUT_WHERE_ABSENT = ("files", "request", "available_at")

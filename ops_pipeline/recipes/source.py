@@ -1,17 +1,21 @@
 """What a source is: the declaration of a vendor that stands at the top of a recipe file.
 
-Belongs here: the vendor's name, limits and kind of client. Does not belong here: what is asked of it (`models`) and the details of HTTP
-(`http`).
+Belongs here: the vendor's name, limits and kind of client. Does not belong here: what is asked of it (`models`), the details of HTTP
+(`http`) and of a user's own sources (`own`).
 """
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ops_pipeline.recipes.http import HttpSource
 from ops_pipeline.recipes.models import Day, Name
+from ops_pipeline.recipes.own import FilesSource, PythonSource
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class SourceDeclaration(BaseModel):
@@ -22,15 +26,40 @@ class SourceDeclaration(BaseModel):
     name: Name
     description: str = Field(min_length=1)
     url: str = ""
-    client: Literal["sample", "http"]
+    client: Literal["sample", "http", "python", "files"]
     http: HttpSource | None = None
+    python: PythonSource | None = None
+    files: FilesSource | None = None
     concurrency: int = Field(default=8, ge=1, le=256)
     floor: Day | None = Field(default=None, description="earliest date that the plan answers for")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _one_at_a_time(cls, data: Any) -> Any:
+        # Code that was not written for several threads must not meet them by default, and of files the later name wins.
+        if isinstance(data, dict) and data.get("client") in ("python", "files") and "concurrency" not in data:
+            return {**data, "concurrency": 1}
+        return data
+
     @model_validator(mode="after")
     def _told_how(self) -> Self:
-        if self.client == "http" and self.http is None:
-            raise ValueError("http: the client `http` needs an `http` block with at least base_url")
-        if self.client != "http" and self.http is not None:
-            raise ValueError(f"http: the client `{self.client}` takes no `http` block; write `client: http`")
+        for client, block, needed in (
+            ("http", self.http, "base_url"),
+            ("python", self.python, "call"),
+            ("files", self.files, "folder"),
+        ):
+            if self.client == client and block is None:
+                raise ValueError(
+                    f"{client}: the client `{client}` needs {'an' if client == 'http' else 'a'} `{client}` block with at least {needed}"
+                )
+            if self.client != client and block is not None:
+                raise ValueError(f"{client}: the client `{self.client}` takes no `{client}` block; write `client: {client}`")
+        return self
+
+    def at(self, home: Path | None) -> SourceDeclaration:
+        """The declaration as it is in a home: its own code and files are looked for there."""
+        if self.python:
+            return self.model_copy(update={"python": self.python.model_copy(update={"home": home})})
+        if self.files:
+            return self.model_copy(update={"files": self.files.model_copy(update={"home": home})})
         return self

@@ -41,12 +41,14 @@ class StoredAnswer:
         path: where it is.
         size: bytes of its body, as the ledger knows; None when it does not.
         header: the names of its columns, for formats that have them.
+        types: the columns' types, for formats that have them.
     """
 
     number: int
     path: Path
     size: int | None
     header: tuple[str, ...] = ()
+    types: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +120,17 @@ def body_of(answer: StoredAnswer) -> bytes:
         UnreadableError: when the file is gone, damaged, or of another size than the ledger says.
     """
     return b"".join(_chunks(answer))
+
+
+def unpack(answer: StoredAnswer, target: Path) -> None:
+    """Writes the body to a file of its own, for readers that need one.
+
+    Raises:
+        UnreadableError: when the stored file is gone, damaged, or of another size than the ledger says.
+    """
+    with target.open("wb") as file:
+        for chunk in _chunks(answer):
+            file.write(chunk)
 
 
 def _chunks(answer: StoredAnswer) -> Iterator[bytes]:

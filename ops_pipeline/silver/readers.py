@@ -1,7 +1,7 @@
 """Reading stored answers into raw text, one relation a format.
 
 Belongs here: what a reader of one format does, and which one reads what. Does not belong here: the readers themselves (`json_reader`,
-`csv_reader`), what a body looks like from outside (`bodies`), types and verdicts (`typing_sql`).
+`csv_reader`, `parquet`), what a body looks like from outside (`bodies`), types and verdicts (`typing_sql`).
 
 A reader yields a relation with _file_no, _r0, _r1, ..., one a declared column, and _shape; see `typing_sql.typed_sql`. Both ways of
 reading must find the same records: where DuckDB's CSV reader and Python's differ, the file is read the slow way only.
@@ -31,14 +31,6 @@ Fields: TypeAlias = dict[str, str | None]
 class Reader(Protocol):
     """How answers of one format become records of text."""
 
-    def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
-        """Whether the fast way reads this body as the slow one would, and its header.
-
-        Raises:
-            UnreadableError: when the body cannot be what the recipe says.
-        """
-        ...
-
     def relations(
         self, recipe: Recipe, answers: Sequence[StoredAnswer], *, threads: int
     ) -> Iterator[tuple[list[StoredAnswer], str]]:
@@ -51,6 +43,18 @@ class Reader(Protocol):
 
     def shapes(self, connection: duckdb.DuckDBPyConnection, recipe: Recipe, answer: StoredAnswer) -> dict[int, Fields]:
         """The fields of each shape that a record of the file has; see _shape."""
+        ...
+
+
+class TextReader(Reader, Protocol):
+    """A reader of a format that is text."""
+
+    def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
+        """Whether the fast way reads this body as the slow one would, and its header.
+
+        Raises:
+            UnreadableError: when the body cannot be what the recipe says.
+        """
         ...
 
 
@@ -67,4 +71,4 @@ def file_named_in(message: str, answers: Sequence[StoredAnswer]) -> StoredAnswer
     return None
 
 
-READERS: dict[str, Reader] = {"json": JsonReader(), "csv": CsvReader()}
+TEXT_READERS: dict[str, TextReader] = {"json": JsonReader(), "csv": CsvReader()}

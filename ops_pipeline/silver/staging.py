@@ -11,9 +11,11 @@ Every body is looked at from outside first: see `bodies` for what DuckDB would s
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
@@ -21,16 +23,17 @@ import pyarrow as pa
 
 from ops_pipeline.silver.bodies import OWN_WORDS, Look, StoredAnswer, UnreadableError, look_at
 from ops_pipeline.silver.drift import lacking_column, unknown_fields
-from ops_pipeline.silver.readers import READERS, file_named_in
+from ops_pipeline.silver.parquet import ParquetReader, examined
+from ops_pipeline.silver.readers import TEXT_READERS, file_named_in
 from ops_pipeline.silver.staged import REJECTS_SCHEMA, FileProfile, Staged, UnknownField
 from ops_pipeline.silver.typing_sql import identifier, typed_sql
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
-    from pathlib import Path
 
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.silver.readers import Reader, TextReader
 
 # What DuckDB raises about a file's content; anything else it raises is a mistake of ours and must not be blamed on the vendor.
 _CONTENT_ERRORS = (
@@ -88,7 +91,8 @@ class _Staging:
         path_of: dict[tuple[str, str], Path],
     ) -> None:
         self.connection, self.recipe, self.files = connection, recipe, list(files)
-        self.reader = READERS[recipe.answer.format]
+        self.text_reader: TextReader | None = TEXT_READERS.get(recipe.answer.format)
+        self.reader: Reader = self.text_reader or ParquetReader()
         self.answers = [StoredAnswer(i, path_of[f.key], f.bronze_bytes) for i, f in enumerate(self.files)]
         self.unreadable: dict[int, str] = {}
         self.first_reasons: dict[int, str] = {}
@@ -103,7 +107,14 @@ class _Staging:
             f"CREATE OR REPLACE TEMP TABLE typed AS SELECT * EXCLUDE (_position, _raw_text, _reason) FROM ({empty})"
         )
         self.connection.execute(f"CREATE OR REPLACE TEMP TABLE positioned AS SELECT * FROM ({empty})")
-        self._read_fast(self._examined())
+        if self.text_reader:
+            return self._read(self._examined(self.text_reader))
+        # Only a file of its own can be read in any order, as this format wants it.
+        with tempfile.TemporaryDirectory(prefix="ops-pipeline-") as folder:
+            return self._read(self._unpacked(Path(folder)))
+
+    def _read(self, fast: Sequence[StoredAnswer]) -> Staged:
+        self._read_fast(fast)
         self._read_again(self._wanting_positions())
         return self._result(unknown_fields(self.connection, self.recipe, self.reader, self.answers))
 
@@ -122,7 +133,18 @@ class _Staging:
         more = "NULL::BIGINT AS _position, NULL::VARCHAR AS _raw_text, NULL::VARCHAR AS _line_error"
         return f"SELECT NULL::INTEGER AS _file_no, {raws}, NULL::UBIGINT AS _shape, {more} WHERE false"
 
-    def _examined(self) -> list[StoredAnswer]:
+    def _unpacked(self, folder: Path) -> list[StoredAnswer]:
+        """The Parquet files as DuckDB can read them; those that it cannot are set aside with the reason."""
+        whole = []
+        for number, answer in enumerate(self.answers):
+            try:
+                self.answers[number] = examined(self.connection, self.recipe, answer, folder)
+                whole.append(self.answers[number])
+            except UnreadableError as e:
+                self.unreadable[number] = str(e)
+        return whole
+
+    def _examined(self, reader: TextReader) -> list[StoredAnswer]:
         """The answers that the fast way may read; the others are read the slow way here, or set aside with the reason."""
         with ThreadPoolExecutor(min(_LOOKERS, len(self.answers) or 1)) as pool:
             looks = list(pool.map(_look, self.answers))
@@ -132,7 +154,7 @@ class _Staging:
                 self.unreadable[number] = str(look)
                 continue
             try:
-                fits, header = self.reader.examine(self.recipe, look)
+                fits, header = reader.examine(self.recipe, look)
             except UnreadableError as e:
                 self.unreadable[number] = str(e)
                 continue
@@ -154,7 +176,9 @@ class _Staging:
                 try:
                     sql = query if group is members else next(iter(self.reader.relations(self.recipe, group, threads=threads)))[1]
                     self.connection.execute(f"INSERT INTO typed {typed_sql(self.recipe, sql, positioned=False)}")
-                except _CONTENT_ERRORS as e:
+                except (duckdb.Error, UnicodeDecodeError) as e:
+                    if not self._about_content(e):
+                        raise
                     if len(group) == 1:
                         self._read_slowly(group[0])
                         continue
@@ -175,8 +199,14 @@ class _Staging:
             self.unreadable[answer.number] = str(e)
         except UnicodeDecodeError:
             self.unreadable[answer.number] = "the answer cannot be read: it is not valid UTF-8"
-        except _CONTENT_ERRORS as e:
+        except duckdb.Error as e:
+            if not self._about_content(e):
+                raise
             self.unreadable[answer.number] = _plain(str(e), answer)
+
+    def _about_content(self, error: Exception) -> bool:
+        """Whether DuckDB blames what a file holds; errors of the libraries below its Parquet reader have no type of their own."""
+        return isinstance(error, _CONTENT_ERRORS) or (self.text_reader is None and type(error) is duckdb.Error)
 
     def _wanting_positions(self) -> list[StoredAnswer]:
         """Files read fast that have refused records (their text is kept) or a repeated key (the last one wins)."""

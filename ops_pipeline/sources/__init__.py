@@ -44,3 +44,11 @@ def open_source(declaration: SourceDeclaration, recipes: Mapping[str, Recipe]) -
             from ops_pipeline.sources.http import HttpClient
 
             return HttpClient(declaration, recipes)
+        case "python":
+            from ops_pipeline.sources.python import OwnSource
+
+            return OwnSource(declaration)
+        case "files":
+            from ops_pipeline.sources.files import FilesClient
+
+            return FilesClient(declaration)

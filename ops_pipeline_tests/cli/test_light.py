@@ -8,6 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from ops_pipeline_tests.cli.command import ok
+from ops_pipeline_tests.sources.own_home import make_home
+
 PROGRAM = """
 import sys
 from ops_pipeline.cli import main
@@ -30,3 +33,22 @@ def test_a_run_loads_neither_pandas_nor_numpy(tmp_path: Path) -> None:
     )
     assert "promoted" in done.stdout
     assert "loaded:\nNo module named 'numpy' (left out of this program" in done.stdout
+
+
+OWN = """
+import json
+import pandas, pyarrow
+
+def fetch(request):
+    frame = pyarrow.table({"date": ["2013-02-01"], "close": [1.5]}).to_pandas()
+    return frame.to_json(orient="records").encode()
+"""
+
+
+def test_a_source_of_the_users_own_may_load_both(tmp_path: Path) -> None:
+    pytest.importorskip("pandas", reason="only where pandas is installed can it be wanted")
+    make_home(tmp_path, {"client": "python", "python": {"call": "own.py:fetch"}}, {"first_date": "2013-01-01", "last_date": None})
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "sources" / "own.py").write_text(OWN)
+    told = ok("run", "--home", tmp_path, "--today", "2013-03-01", "--json").document
+    assert told["keys"] == {"promoted": 1}

@@ -86,6 +86,7 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "settles_at": ("17:00", False),
     "settles_after_days": (1, False),
     "request": ({"path": "/prices/{ticker}"}, False),
+    "files": ("{ticker}.csv", False),
     "answer": ({"format": "csv"}, True),
     "columns": (price_fields()["columns"][::-1], True),
     "key": (["date", "close"], True),

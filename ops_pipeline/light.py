@@ -1,6 +1,7 @@
 """Starting quickly.
 
-Belongs here: keeping out of the process what other packages would import behind one's back. Does not belong here: anything a command does.
+Belongs here: keeping out of the process what other packages would import behind one's back. Does not belong here: anything that is done
+afterwards.
 """
 
 from __future__ import annotations
@@ -35,3 +36,9 @@ def start_light() -> None:
     """
     if _AsIfNotInstalled not in sys.meta_path:
         sys.meta_path.insert(0, _AsIfNotInstalled)
+
+
+def lift() -> None:
+    """Lets pandas and numpy be imported again, for a user's own code; before Arrow is loaded, which looks for numpy only then."""
+    if _AsIfNotInstalled in sys.meta_path:
+        sys.meta_path.remove(_AsIfNotInstalled)
