@@ -12,6 +12,7 @@ import typer
 from ops_pipeline.cli import output
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.options import HomeOption, JsonOption
+from ops_pipeline.cli.trial import TRY_EXAMPLE, try_recipe
 from ops_pipeline.errors import DatabaseMissingError
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="What can be asked for; lists the datasets.", epilog="Example: ops-pipeline datasets show sample.eod-prices"
 )
+app.command("try", epilog=TRY_EXAMPLE)(try_recipe)
 
 
 @app.callback(invoke_without_command=True)
@@ -32,7 +34,7 @@ def datasets(ctx: typer.Context, home: HomeOption = None, as_json: JsonOption = 
         list_(home, as_json)
         return
     # The options mean the same before and after the subcommand.
-    ctx.default_map = {name: {"home": home, "as_json": as_json} for name in ("list", "show")}
+    ctx.default_map = {name: {"home": home, "as_json": as_json} for name in ("list", "show", "try")}
 
 
 @app.command("list", epilog="Example: ops-pipeline datasets list --json")

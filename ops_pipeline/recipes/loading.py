@@ -45,10 +45,12 @@ class Catalogue:
     Attributes:
         sources: declarations by source name.
         recipes: recipes by dataset key, in the order of their files.
+        origins: the file that declares each dataset.
     """
 
     sources: dict[str, SourceDeclaration] = field(default_factory=dict)
     recipes: dict[str, Recipe] = field(default_factory=dict)
+    origins: dict[str, Path] = field(default_factory=dict)
 
     def recipe(self, dataset_key: str) -> Recipe:
         """The recipe of a dataset key.
@@ -84,7 +86,8 @@ def load_catalogue(
         RecipeError: naming file, dataset and field.
         SettingsError: an address is given to a source that has none, or is no address; the text names the variable.
     """
-    catalogue, origin = Catalogue(), dict[str, Path]()
+    catalogue = Catalogue()
+    origin = catalogue.origins
     packaged = sorted(PACKAGED.glob("*.yaml"))
     if not packaged:
         raise RecipeError(f"{PACKAGED}: no recipe file; the installation is incomplete, install the package again.")

@@ -220,14 +220,7 @@ class _Commit:
                 f"the file holds {profile.rows} records now and held {row.bronze_rows} when it was recorded: "
                 "the recipe reads it differently since; a replay from bronze takes it in"
             )
-        if profile.lacking:
-            return profile.lacking
-        if profile.failed and profile.failed > self.recipe.max_reject_share * profile.rows:
-            return (
-                f"{profile.failed} of {profile.rows} records refused, more than the declared share of "
-                f"{self.recipe.max_reject_share:.0%}; the first: {profile.first_reason}"
-            )
-        return None
+        return profile.refusal(self.recipe.max_reject_share)
 
     def _register_files(self, rows: dict[int, DatasetInjestion]) -> None:
         self.connection.register(

@@ -48,6 +48,17 @@ class FileProfile:
     first_reason: str | None = None
     lacking: str | None = None
 
+    def refusal(self, max_reject_share: float) -> str | None:
+        """Why the file fails as a whole where so great a share of refused records is borne; None when it can be merged."""
+        if self.unreadable or self.lacking:
+            return self.unreadable or self.lacking
+        if self.failed and self.failed > max_reject_share * self.rows:
+            return (
+                f"{self.failed} of {self.rows} records refused, more than the declared share of "
+                f"{max_reject_share:.0%}; the first: {self.first_reason}"
+            )
+        return None
+
 
 @dataclass(frozen=True, slots=True)
 class UnknownField:

@@ -47,7 +47,7 @@ def test_there_are_commands() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
         "run", "retry", "due", "runs", "show", "coverage", "asof", "explain", "sql", "migrate", "init",
         "backup", "restore", "compact", "pack", "purge", "disk",
-        "universe", "universe list", "universe add", "universe remove", "datasets", "datasets list", "datasets show",
+        "universe", "universe list", "universe add", "universe remove", "datasets", "datasets list", "datasets show", "datasets try",
     }  # fmt: skip
 
 
