@@ -21,6 +21,8 @@ from ops_pipeline.errors import SettingsError
 
 PREFIX = "OPS_PIPELINE_"
 
+_PUBLISHED = re.compile(r"-?(silver|gold)(\.[a-z0-9_*?]+)?")
+
 
 class Settings(BaseSettings):
     """The effective configuration of one process."""
@@ -66,6 +68,17 @@ class Settings(BaseSettings):
         le=36_500,
         description="days after which Dagster forgets runs that no partition's state rests on; default: never",
     )
+    publish: str = Field(
+        default="silver, gold",
+        description="tables that are published as Parquet after each run: schemas, tables or patterns such as silver.fmp_*, a minus takes"
+        " away, as in silver, gold, -silver.*_history; none turns it off",
+    )
+    publish_keep_minutes: int = Field(
+        default=60,
+        ge=0,
+        le=525_600,
+        description="how long a replaced version of the published tables stays even if nobody reads it",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", description="level of the command line's log on standard error"
     )
@@ -87,6 +100,17 @@ class Settings(BaseSettings):
             raise ValueError(f"{value!r} is not an IANA time zone such as Europe/London") from e
         return value
 
+    @field_validator("publish")
+    @classmethod
+    def _known_schemas(cls, value: str) -> str:
+        items = [part.strip() for part in value.split(",")]
+        wrong = next((item for item in items if not _PUBLISHED.fullmatch(item)), None)
+        if wrong is not None and value.strip() != "none":
+            raise ValueError(
+                f"{wrong!r} names no table of silver or gold; write names such as gold, silver.sample_* or -silver.*_history"
+            )
+        return value.strip()
+
     @property
     def database_path(self) -> Path:
         """The DuckDB file, absolute."""
@@ -106,6 +130,11 @@ class Settings(BaseSettings):
     def recipes_path(self) -> Path:
         """The folder of a user's own recipe files; it need not exist."""
         return (self.home / "recipes").absolute()
+
+    @property
+    def published_path(self) -> Path:
+        """The folder of the published versions of silver and gold."""
+        return (self.home / "published").absolute()
 
     @property
     def runs_path(self) -> Path:

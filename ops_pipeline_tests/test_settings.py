@@ -40,6 +40,8 @@ def test_every_variable_has_its_own_place(monkeypatch: pytest.MonkeyPatch) -> No
         "SENSOR_MINUTES": ("5", 5),
         "RETRY_MINUTES": ("0", 0),
         "KEEP_RUNS_DAYS": ("30", 30),
+        "PUBLISH": ("gold", "gold"),
+        "PUBLISH_KEEP_MINUTES": ("5", 5),
         "LOG_LEVEL": ("DEBUG", "DEBUG"),
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)

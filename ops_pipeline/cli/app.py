@@ -10,7 +10,19 @@ from typing import Annotated
 import typer
 
 from ops_pipeline import __version__
-from ops_pipeline.cli import database, datasets, home_folder, ledger, maintenance, planning, point_in_time, retry, run, universe
+from ops_pipeline.cli import (
+    database,
+    datasets,
+    home_folder,
+    ledger,
+    maintenance,
+    planning,
+    point_in_time,
+    publish,
+    retry,
+    run,
+    universe,
+)
 
 
 def _version(wanted: bool) -> None:
@@ -51,6 +63,7 @@ app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE)(ledger.coverage)
 app.command("asof", epilog=point_in_time.ASOF_EXAMPLE)(point_in_time.asof)
 app.command("explain", epilog=point_in_time.EXPLAIN_EXAMPLE)(point_in_time.explain)
 app.command("sql", epilog=database.SQL_EXAMPLE)(database.sql)
+app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.add_typer(universe.app, name="universe")
 app.add_typer(datasets.app, name="datasets")
 app.command("migrate", epilog=database.MIGRATE_EXAMPLE)(database.migrate)

@@ -110,9 +110,12 @@ def conduct(context: Context, keys: Sequence[PartitionKey], options: RunOptions,
         UserError: when the run as a whole cannot go on.
         typer.Exit: when the exit status is not 0.
     """
+    from ops_pipeline.engine.published import publish_after_run
+
     failed = False
     with StopSignals(screen.say) as stop:
         failed = _go(context, keys, options, screen, stop)
+        publish_after_run(context, screen.say)
     if stop.received is not None:
         raise typer.Exit(stop.exit_status)
     if failed:

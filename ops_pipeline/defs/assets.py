@@ -53,6 +53,7 @@ from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.outcome import LAYERS, Outcome, OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, due_keys
 from ops_pipeline.engine.progress import Progress
+from ops_pipeline.engine.published import publish_after_run
 from ops_pipeline.engine.run import run_batch
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.service import OpsService
@@ -159,6 +160,9 @@ def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> 
                 for layer in failed_layers(outcome, layers):
                     report_planned(context, layer, outcome)
         log_checks(context, home, layers)
+        published = publish_after_run(home, context.log.warning)
+        if published and published.created:
+            context.log.info("published version %s", published.version)
         if failed:
             raise _failure(failed, outcomes)
 

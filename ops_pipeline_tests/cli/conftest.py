@@ -42,6 +42,6 @@ def copy_of(tmp_path: Path) -> Callable[[Path], Path]:
     """Makes a copy of a home that the test may change."""
 
     def copy(home: Path) -> Path:
-        return Path(shutil.copytree(home, tmp_path / "copy"))
+        return Path(shutil.copytree(home, tmp_path / "copy", symlinks=True))
 
     return copy

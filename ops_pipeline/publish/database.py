@@ -1,0 +1,137 @@
+"""What a publication reads from the database.
+
+Belongs here: short openings that together see one state, the list of tables, and writing a part's rows to a file. Does not belong here:
+which parts are needed (`publisher`), and their SQL (`layout`).
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import duckdb
+
+from ops_pipeline.errors import UserError
+from ops_pipeline.publish.layout import Column, Layout, Part, Table, day_of, series_of
+from ops_pipeline.silver.typing_sql import literal
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping
+
+    from ops_pipeline.publish.selection import Selection
+    from ops_pipeline.warehouse import Warehouse
+
+    Task = Callable[[duckdb.DuckDBPyConnection], Iterable["Task"]]
+
+HOLD_SECONDS = 0.5
+"""An opening ends with the first piece of work after so long: writers wait for it. A piece takes some tenths of a second."""
+
+# Without statistics of every few thousand rows, a reader of one ticker would read a whole file.
+_PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
+
+
+class PublishError(UserError):
+    """The version could not be made; the one before is still current."""
+
+
+class MovedError(Exception):
+    """The database was written between two openings."""
+
+
+def stamp_of(database: Path) -> list[int]:
+    """Figures that change with every write to the database: each commit makes its log longer, and each fold writes the file."""
+    found = []
+    for path in (database, Path(f"{database}.wal")):
+        try:
+            about = path.stat()
+            found += [about.st_ino, about.st_size, about.st_mtime_ns]
+        except FileNotFoundError:
+            found += [0, 0, 0]
+    return found
+
+
+def work_off(warehouse: Warehouse, database: Path, tasks: Iterable[Task], *, at_once: bool) -> list[int]:
+    """Does the tasks and those that they give, all on one state of the database, letting writers in now and then.
+
+    Args:
+        warehouse: the door.
+        database: the file behind it.
+        tasks: the first pieces of work.
+        at_once: in one opening, however long it takes.
+
+    Returns:
+        `stamp_of` that state.
+
+    Raises:
+        MovedError: when somebody wrote meanwhile.
+    """
+    left = deque(tasks)
+    stamp: list[int] | None = None
+    while left:
+        with warehouse.reading() as connection:
+            present = stamp_of(database)
+            if stamp is not None and present != stamp:
+                raise MovedError
+            stamp, until = present, time.monotonic() + HOLD_SECONDS
+            left.extend(left.popleft()(connection))
+            while left and (at_once or time.monotonic() < until):
+                left.extend(left.popleft()(connection))
+    return stamp or []
+
+
+def list_tables(
+    connection: duckdb.DuckDBPyConnection, selection: Selection, days: Mapping[str, str | None]
+) -> list[tuple[Table, str | None]]:
+    """The selected tables of silver and gold, not yet cut, each with the dataset that it holds."""
+    salt = _schema_version(connection)
+    datasets = dict(connection.execute("SELECT silver_tablename, dataset_key FROM ops.silver_tables").fetchall())
+    columns: dict[str, list[Column]] = {}
+    for schema, table, *about in connection.execute(
+        """SELECT schema_name, table_name, column_name, data_type, comment FROM duckdb_columns()
+        WHERE database_name = current_database() AND schema_name IN ('silver', 'gold') ORDER BY schema_name, table_name, column_index"""
+    ).fetchall():
+        columns.setdefault(f"{schema}.{table}", []).append(Column(*about))
+    tables = connection.execute(
+        """SELECT schema_name || '.' || table_name, comment FROM duckdb_tables()
+        WHERE database_name = current_database() AND schema_name IN ('silver', 'gold') ORDER BY 1"""
+    ).fetchall()
+    return [
+        (
+            Table(name, tuple(columns[name]), day_of(columns[name], days.get(name)), series_of(columns[name]), salt, comment),
+            datasets.get(name),
+        )
+        for name, comment in tables
+        if name in selection
+    ]
+
+
+def _schema_version(connection: duckdb.DuckDBPyConnection) -> str:
+    """A migration may change rows without setting their times, and another DuckDB hashes differently."""
+    version = connection.execute("SELECT max(version)::BIGINT FROM ops.schema_migrations").fetchone()
+    return f"{version[0] if version else ''} {duckdb.__version__}"
+
+
+def parts_of(connection: duckdb.DuckDBPyConnection, table: Table, before: Layout | None) -> tuple[Table, list[Part]]:
+    """The table cut into parts, as its rows now are."""
+    rows, first, last = connection.execute(table.extent_sql()).fetchone() or (0, None, None)
+    table = table.cut(rows, first, last, before)
+    parts = [table.part(*row) for row in connection.execute(table.parts_sql()).fetchall()] if rows else []
+    return table, parts or [table.no_rows()]
+
+
+def write_part(connection: duckdb.DuckDBPyConnection, part: Part, path: Path) -> None:
+    """Writes a part's rows into a file.
+
+    Raises:
+        PublishError: when the file cannot be written.
+    """
+    try:
+        found = connection.execute(f"COPY ({part.rows_sql()}) TO {literal(str(path))} ({_PARQUET})").fetchone()
+    except duckdb.IOException as e:
+        reason = str(e).partition("\n")[0].removeprefix("IO Error: ")
+        raise PublishError(f"{path}: cannot be written ({reason}). Free space or make the folder writable.") from e
+    written = found[0] if found else None
+    if written != part.rows:
+        raise AssertionError(f"{part.table.name}: {part.rows} rows were found and {written} written to {path.name}")
