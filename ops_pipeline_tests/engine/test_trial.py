@@ -55,9 +55,8 @@ def test_a_bronze_file_is_an_answer_and_a_dataset_without_dates_has_no_window() 
 def test_the_command_tries_a_recipe_that_no_home_has_and_stores_nothing(tmp_path: Path) -> None:
     make_home(tmp_path / "home", {"client": "python", "python": {"call": "own.py:fetch"}})
     new, answer = tmp_path / "new.yaml", tmp_path / "answer.json"
-    new.write_text(
-        json.dumps({"source": "own", "recipes": [RECIPE | {"dataset": "new", "gold": None} | {"max_reject_share": 0.5}]})
-    )
+    recipe = {k: v for k, v in RECIPE.items() if k != "gold"} | {"dataset": "new", "max_reject_share": 0.5}
+    new.write_text(json.dumps({"source": "own", "recipes": [recipe]}))
     answer.write_bytes(body_of(RECORDS[:3]))
     before = sorted(p for p in tmp_path.rglob("*"))
     about = ("datasets", "try", answer, "--home", tmp_path / "home")
