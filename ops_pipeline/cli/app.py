@@ -16,6 +16,7 @@ from ops_pipeline.cli import (
     home_folder,
     ledger,
     maintenance,
+    morning,
     planning,
     point_in_time,
     publish,
@@ -57,6 +58,7 @@ def about(
 app.command("run", epilog=run.EXAMPLE)(run.run)
 app.command("retry", epilog=retry.EXAMPLE)(retry.retry)
 app.command("due", epilog=planning.DUE_EXAMPLE)(planning.due)
+app.command("morning", epilog=morning.EXAMPLE)(morning.morning)
 app.command("runs", epilog=ledger.RUNS_EXAMPLE)(ledger.runs)
 app.command("show", epilog=ledger.SHOW_EXAMPLE)(ledger.show)
 app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE)(ledger.coverage)

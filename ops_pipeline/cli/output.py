@@ -45,6 +45,9 @@ STYLES = {
     "asked": "yellow",
     "unfinished": "yellow",
     "failed": "bold red",
+    "stale": "bold red",
+    "doubtful": "yellow",
+    "unpublished": "yellow",
 }
 
 # C0 without line feed and tab, and C1: in a vendor's text they would steer the terminal.

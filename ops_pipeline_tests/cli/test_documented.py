@@ -45,7 +45,7 @@ def _long_options(command: Any) -> list[str]:
 
 def test_there_are_commands() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
-        "run", "retry", "due", "runs", "show", "coverage", "asof", "explain", "sql", "publish", "migrate", "init",
+        "run", "retry", "due", "runs", "show", "coverage", "asof", "explain", "sql", "publish", "morning", "migrate", "init",
         "backup", "restore", "compact", "pack", "purge", "disk",
         "universe", "universe list", "universe add", "universe remove", "datasets", "datasets list", "datasets show", "datasets try",
     }  # fmt: skip
