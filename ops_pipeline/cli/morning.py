@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from ops_pipeline.engine.morning import Morning
 
-EXAMPLE = "Example: ops-pipeline morning"
+EXAMPLE = "Example: ops-pipeline morning --json"
 SOMETHING_IS_WRONG = 1
 
 
