@@ -11,17 +11,27 @@ from __future__ import annotations
 import os
 import re
 from functools import cached_property
-from string import Formatter
-from typing import TYPE_CHECKING, Annotated, Literal, Self
-from urllib.parse import quote, urlsplit
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    StringConstraints,
+    field_validator,
+    model_serializer,
+    model_validator,
+)
+
+from ops_pipeline.recipes.paging import Paging, ParamName
+from ops_pipeline.recipes.templates import Piece, Slot, names, pieces, quoted, slots, write
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import date
 
-# What a request's templates may name; each is a part of the request's identity.
-PLACEHOLDERS = ("ticker", "from_date", "to_date")
 _LOOPBACK = ("localhost", "127.0.0.1", "::1")
 # One way to read an address only: what a browser, Python and aiohttp read differently (blanks, backslashes, users) is refused.
 _ADDRESS = re.compile(r"https?://([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{1,5})?(/[^?#]*)?", re.ASCII)
@@ -34,7 +44,6 @@ _NAMES_OF_KEYS = re.compile(
     r"(x[-_])?(api|access|auth|secret|client)[-_]?(key|token|secret)|authorization|password", re.IGNORECASE
 )
 
-ParamName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.$:\[\]-]+$", max_length=80)]
 HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_-]+$", max_length=80)]
 
 
@@ -102,6 +111,7 @@ class HttpSource(_Model):
     Attributes:
         base_url: scheme, host and perhaps a path that every request begins with.
         key: where the API key comes from and goes; None where the vendor wants none.
+        user_agent: what the client calls itself; some vendors want a name and an address to write to. None: ops_pipeline and its version.
         timeout_seconds: from the request to the last byte.
         attempts: how often a request is sent at most; only transient errors are asked again.
         longest_pause_seconds: a vendor that wants a longer pause than this (Retry-After) is asked again by a later run.
@@ -111,6 +121,7 @@ class HttpSource(_Model):
 
     base_url: str
     key: ApiKey | None = None
+    user_agent: str | None = Field(default=None, pattern=r"^[\x21-\x7e]+( [\x21-\x7e]+)*$", max_length=200)
     timeout_seconds: float = Field(default=30, gt=0, le=3600)
     attempts: int = Field(default=5, ge=1, le=20)
     longest_pause_seconds: float = Field(default=60, ge=0, le=3600)
@@ -127,17 +138,28 @@ class HttpRequest(_Model):
     """How a dataset is asked for: a path and query parameters, in which `{ticker}`, `{from_date}` and `{to_date}` are filled in.
 
     A parameter whose placeholder has no value is left out.
+
+    Attributes:
+        path: below the source's base address.
+        params: query parameters.
+        max_days: the widest window that the vendor answers at once; a wider one is asked piece by piece.
+        row_limit: the most records that the vendor puts into an answer: one that holds as many is cut, and its window is asked again in
+            halves.
+        paging: how further parts of an answer are asked for.
     """
 
     path: str
     params: dict[ParamName, str] = {}
+    max_days: int | None = Field(default=None, ge=1)
+    row_limit: int | None = Field(default=None, ge=1)
+    paging: Paging | None = None
 
     @field_validator("path")
     @classmethod
     def _below_the_base(cls, value: str) -> str:
         if not value.startswith("/"):
             raise ValueError("a path begins with /")
-        if any(not _PATH_TEXT.fullmatch(text) for text, _ in _parts(value)):
+        if any(not _PATH_TEXT.fullmatch(piece.text) for piece in pieces(value)):
             raise ValueError("write parameters into `params`, and percent-encode what else a path cannot hold, such as %20")
         _refuse_steps(value)
         return value
@@ -146,62 +168,94 @@ class HttpRequest(_Model):
     @classmethod
     def _no_key_and_known_placeholders(cls, value: dict[str, str]) -> dict[str, str]:
         for name, template in value.items():
-            _parts(template)
+            pieces(template)
             if _NAMES_OF_KEYS.fullmatch(name):
                 raise ValueError(
                     f"{name} is the name of a key, and what stands here is stored and shown: declare it in the source's `http.key`"
                 )
         return value
 
+    @model_validator(mode="after")
+    def _parts_fit_together(self) -> Self:
+        if self.paging is not None and self.row_limit is not None:
+            raise ValueError("row_limit is for answers that come at once; with paging the vendor gives the rest by itself")
+        if self.paging is not None and self.paging.way.param in self.params:
+            raise ValueError(f"the parameter {self.paging.way.param} is put there by `paging`; leave it out of params")
+        if self.max_days is not None and not {"from_date", "to_date"} <= self.placeholders:
+            raise ValueError(
+                "max_days needs {from_date} and {to_date} in the path or the params: otherwise every piece is the same"
+            )
+        return self
+
+    @model_serializer(mode="wrap")
+    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        # Recipes without these fields keep the hashes that they had before there were any.
+        dumped: dict[str, Any] = handler(self)
+        return {k: v for k, v in dumped.items() if k in ("path", "params") or v is not None}
+
     @cached_property
     def constants(self) -> tuple[tuple[str, str], ...]:
         """What is the same in every request of the dataset, sorted: the path's template and the parameters without placeholder."""
-        fixed = {name: text for name, text in self.params.items() if not _names(_parts(text))}
+        fixed = {name: text for name, text in self.params.items() if not names(pieces(text))}
         return tuple(sorted({":path": self.path, **fixed}.items()))
 
     @cached_property
     def placeholders(self) -> frozenset[str]:
         """What is filled in, such as `ticker`."""
-        return frozenset().union(*(_names(_parts(text)) for text in (self.path, *self.params.values())))
+        return frozenset().union(*(names(pieces(text)) for text in (self.path, *self.params.values())))
+
+    @cached_property
+    def in_one(self) -> bool:
+        """Whether a request is one question with one answer, so that nothing needs to be counted."""
+        return self.max_days is None and self.row_limit is None and self.paging is None
+
+    @cached_property
+    def _slots(self) -> dict[Slot, str]:
+        """The places that are filled in, each with a name of its own in the format string."""
+        found = set().union(*(slots(pieces(text)) for text in (self.path, *self.params.values())))
+        return {slot: f"v{k}" for k, slot in enumerate(sorted(found))}
 
     @cached_property
     def _formats(self) -> dict[frozenset[str], str]:
         """Path and query as one format string for each set of values that requests had so far: a run asks thousands of times the same."""
         return {}
 
-    def render(self, ticker: str, from_date: date | None, to_date: date | None) -> str:
-        """The path and query of one request below the base address, percent-encoded: no value can leave its place.
+    def render(self, values: Mapping[str, str | date]) -> str:
+        """The path and query of one question below the base address, percent-encoded: no value can leave its place.
+
+        Args:
+            values: what the placeholders stand for; one that has no value is left out.
 
         Raises:
             ValueError: the path names a value that the request does not have, or a value that no address can hold.
         """
-        values = {"ticker": _quoted(ticker)} if ticker else {}
-        if from_date:
-            values["from_date"] = from_date.isoformat()
-        if to_date:
-            values["to_date"] = to_date.isoformat()
         given = frozenset(values)
         form = self._formats.get(given)
         if form is None:
             form = self._formats[given] = self._format(given)
-        target = form.format(**values)
-        # Only a ticker of dots makes a part of the path of nothing but dots.
-        if not ticker.strip("."):
+        target = form.format(**{alias: write(values[s.name], s.form) for s, alias in self._slots.items() if s.name in values})
+        # Only a value of dots makes a part of the path of nothing but dots.
+        if any(isinstance(value, str) and not value.strip(".") for value in values.values()):
             _refuse_steps(target.partition("?")[0])
         return target
 
     def _format(self, given: frozenset[str]) -> str:
         """Path and query for requests that have these values; every literal text is percent-encoded, so braces are placeholders only."""
-        absent = _names(_parts(self.path)) - given
+        path = pieces(self.path)
+        absent = names(path) - given
         if absent:
             raise ValueError(f"the path needs a {' and a '.join(sorted(absent))}, which this request has not")
-        params = {_quoted(name): _parts(text) for name, text in self.params.items()}
+        params = {quoted(name): pieces(text) for name, text in self.params.items()}
         query = "&".join(
-            f"{name}={''.join(_quoted(text) + (f'{{{filled}}}' if filled else '') for text, filled in parts)}"
-            for name, parts in params.items()
-            if _names(parts) <= given
+            f"{name}={self._joined(parts, encoded=False)}" for name, parts in params.items() if names(parts) <= given
         )
-        return f"{self.path}?{query}" if query else self.path
+        target = self._joined(path, encoded=True)
+        return f"{target}?{query}" if query else target
+
+    def _joined(self, parts: list[Piece], *, encoded: bool) -> str:
+        return "".join(
+            (text if encoded else quoted(text)) + (f"{{{self._slots[slot]}}}" if slot is not None else "") for text, slot in parts
+        )
 
 
 def base_address(value: str) -> str:
@@ -233,31 +287,3 @@ def _refuse_steps(path: str) -> None:
     """Servers and libraries take the segments `.` and `..`, also percent-encoded, as steps to another path."""
     if any(re.sub("%2e", ".", part, flags=re.IGNORECASE) in (".", "..") for part in path.split("/")):
         raise ValueError("a part of the path is . or .., which names another path")
-
-
-def _quoted(text: str) -> str:
-    if text.isascii() and text.isalnum():
-        return text
-    try:
-        return quote(text, safe="")
-    except UnicodeEncodeError:
-        raise ValueError("it holds a character that no address can hold") from None
-
-
-def _names(parts: list[tuple[str, str | None]]) -> set[str]:
-    return {name for _, name in parts if name is not None}
-
-
-def _parts(template: str) -> list[tuple[str, str | None]]:
-    """A template as pieces of text, each with the name that is filled in behind it.
-
-    Raises:
-        ValueError: for a name that cannot be filled in, or braces that do not match.
-    """
-    try:
-        parsed = list(Formatter().parse(template))
-    except ValueError as e:
-        raise ValueError(f"{e}; a brace that is meant as such is written twice") from None
-    if any(name is not None and (name not in PLACEHOLDERS or spec or conversion) for _, name, spec, conversion in parsed):
-        raise ValueError(f"only {', '.join('{' + p + '}' for p in PLACEHOLDERS)} can be filled in")
-    return [(text, name) for text, name, _, _ in parsed]

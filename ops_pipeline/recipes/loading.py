@@ -238,6 +238,12 @@ def _check_request(path: Path, name: str, source: SourceDeclaration, recipe: Rec
     dates = sorted(request.placeholders & {"from_date", "to_date"})
     if recipe.mode is RequestMode.SNAPSHOT and dates:
         raise RecipeError(f"{where} {{{dates[0]}}} has no value in the mode snapshot, which asks without dates.")
+    if request.row_limit is not None and dates != ["from_date", "to_date"] and recipe.mode is RequestMode.WINDOW:
+        raise RecipeError(f"{where} row_limit divides the window, so path or params must hold {{from_date}} and {{to_date}}.")
+    if request.paging is not None and request.paging.reads_json and recipe.answer.format != "json":
+        raise RecipeError(f"{where} paging reads what follows from the answer, which works on json answers only.")
+    if request.paging is not None and source.http.key and source.http.key.query == request.paging.way.param:
+        raise RecipeError(f"{where} the parameter {source.http.key.query} is the place of the key, and not of `paging`.")
     if source.http.key and source.http.key.query in request.params:
         raise RecipeError(f"{where} the parameter {source.http.key.query} is the place of the key, which is put there by itself.")
 

@@ -13,6 +13,7 @@ import os
 import random
 import socket
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 from urllib.request import getproxies_environment, proxy_bypass
@@ -24,11 +25,13 @@ from yarl import URL
 from ops_pipeline import __version__
 from ops_pipeline.sources.base import Answer, Request, SourceError
 from ops_pipeline.sources.http_errors import Refusals, is_cut
+from ops_pipeline.sources.paging import Question, Series
 from ops_pipeline.sources.redaction import Redactor
 from ops_pipeline.sources.unpacking import ACCEPTED, BrokenBodyError, TooLargeError, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from datetime import date
 
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.source import SourceDeclaration
@@ -78,17 +81,32 @@ class HttpClient:
             SourceError: no usable answer; transient when every attempt failed in a way that may pass.
         """
         recipe = self._recipes[request.dataset_key]
-        url = self._address(recipe, request)
+        if recipe.request is None:
+            raise SourceError(
+                f"{recipe.dataset_key} has no `request` block: add the path that {self._name} answers for it.", kind="permanent"
+            )
+        if recipe.request.in_one:
+            yield await self._ask(
+                self._address(recipe, request, Question(request.from_date, request.to_date)), recipe.answer.format
+            )
+            return
+        series = Series(self._name, recipe.request, recipe.answer, request.from_date, request.to_date)
+        part = 0
+        while (question := series.question) is not None:
+            answer = await self._ask(self._address(recipe, request, question), recipe.answer.format)
+            if series.take(answer.body):
+                part += 1
+                yield replace(answer, part=part, last=series.question is None)
+
+    async def _ask(self, url: URL, form: str) -> Answer:
+        """One answer, asked for again where that may help."""
         try:
-            answer = await self._send(url, recipe.answer.format)
+            return await self._send(url, form)
         except SourceError as e:
             if not self._worth_another_try(e):
                 raise
             failure = e
-        else:
-            yield answer
-            return
-        yield await self._again(failure, url, recipe.answer.format)
+        return await self._again(failure, url, form)
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -115,21 +133,21 @@ class HttpClient:
             self._headers = {place.header: place.prefix + key}
         return key
 
-    def _address(self, recipe: Recipe, request: Request) -> URL:
-        if recipe.request is None:
-            raise SourceError(
-                f"{recipe.dataset_key} has no `request` block: add the path that {self._name} answers for it.", kind="permanent"
-            )
+    def _address(self, recipe: Recipe, request: Request, question: Question) -> URL:
         if self._unusable is not None:
             raise SourceError(self._unusable, kind="permanent")
         try:
-            target = recipe.request.render(request.ticker, request.from_date, request.to_date)
+            target = recipe.request.render(_values(request, question)) if recipe.request else ""
         except ValueError as e:
             raise SourceError(
                 f"{request.ticker} cannot be asked of {recipe.dataset_key} ({e}): correct the recipe or the universe.",
                 kind="permanent",
             ) from None
         path, _, query = target.partition("?")
+        if question.param is not None:
+            name, value = question.param
+            page = f"{quote(name, safe='')}={quote(value, safe='')}"
+            query = f"{query}&{page}" if query else page
         if self._query:
             query = f"{query}&{self._query}" if query else self._query
         # Encoded already: another pass over it would take steps such as `..` and decode what must stay encoded.
@@ -199,7 +217,11 @@ class HttpClient:
                 connector=aiohttp.TCPConnector(limit=self._connections),
                 timeout=aiohttp.ClientTimeout(total=self._http.timeout_seconds),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"User-Agent": f"ops_pipeline/{__version__}", "Accept-Encoding": ACCEPTED, **self._headers},
+                headers={
+                    "User-Agent": self._http.user_agent or f"ops_pipeline/{__version__}",
+                    "Accept-Encoding": ACCEPTED,
+                    **self._headers,
+                },
                 auto_decompress=False,
             )
         return self._session
@@ -228,6 +250,18 @@ class HttpClient:
         if not isinstance(error, SourceError) or error.kind != "transient":
             return False
         return error.retry_after is None or error.retry_after <= self._http.longest_pause_seconds
+
+
+def _values(request: Request, question: Question) -> dict[str, str | date]:
+    """What the placeholders of a question stand for: ticker, days, and what planning put into the request under a name in braces."""
+    values: dict[str, str | date] = {name[1:-1]: value for name, value in request.params if name[:1] == "{"}
+    if request.ticker:
+        values["ticker"] = request.ticker
+    if question.from_date:
+        values["from_date"] = question.from_date
+    if question.to_date:
+        values["to_date"] = question.to_date
+    return values
 
 
 def _pause(state: tenacity.RetryCallState) -> float:

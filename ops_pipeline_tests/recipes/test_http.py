@@ -19,9 +19,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ops_pipeline.errors import RecipeError
-from ops_pipeline.recipes.http import PLACEHOLDERS, ApiKey, HttpRequest, HttpSource
+from ops_pipeline.recipes.http import ApiKey, HttpRequest, HttpSource
 from ops_pipeline.recipes.loading import load_catalogue
 from ops_pipeline.recipes.source import SourceDeclaration
+from ops_pipeline.recipes.templates import PLACEHOLDERS
 from ops_pipeline_tests.recipes.files import RECIPE, SOURCE, without, written
 
 FIRST, LAST = date(2024, 1, 1), date(2024, 1, 31)
@@ -66,7 +67,7 @@ def test_a_request_is_written_or_refused_and_no_value_leaves_its_place(
     used = needed | {n for text in params.values() for n in re.findall(r"(?<!{)(?:{{)*{(\w+)}", text)}
     assert request.placeholders == used
     try:
-        target = request.render(ticker, first, last)
+        target = request.render({n: v for n, v in (("ticker", ticker), ("from_date", first), ("to_date", last)) if v})
     except ValueError as e:
         surrogate = any("\ud800" <= c <= "\udfff" for c in ticker)
         assert surrogate or needed - set(values) or not ticker.strip("."), e
@@ -89,7 +90,9 @@ def test_any_text_is_a_request_or_is_refused(path: str, params: dict[str, str]) 
         request = HttpRequest(path=path, params=params)
     except ValidationError:
         return
-    assert "ticker" in request.placeholders or request.render("AAA", FIRST, LAST) == request.render("BBB", FIRST, LAST)
+    assert "ticker" in request.placeholders or request.render(
+        {"ticker": "AAA", "from_date": FIRST, "to_date": LAST}
+    ) == request.render({"ticker": "BBB", "from_date": FIRST, "to_date": LAST})
 
 
 @given(
@@ -109,8 +112,8 @@ def test_any_text_is_an_address_or_is_refused(text: str) -> None:
 def test_what_never_changes_names_the_request() -> None:
     request = HttpRequest(path="/v1/{ticker}", params={"z": "1", "from": "{from_date}", "a": "{{x}}"})
     assert request.constants == ((":path", "/v1/{ticker}"), ("a", "{{x}}"), ("z", "1"))
-    assert request.render("AAA", FIRST, None) == "/v1/AAA?z=1&from=2024-01-01&a=%7Bx%7D"
-    assert request.render("AAA", None, None) == "/v1/AAA?z=1&a=%7Bx%7D"
+    assert request.render({"ticker": "AAA", "from_date": FIRST}) == "/v1/AAA?z=1&from=2024-01-01&a=%7Bx%7D"
+    assert request.render({"ticker": "AAA"}) == "/v1/AAA?z=1&a=%7Bx%7D"
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------------------
