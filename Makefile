@@ -2,6 +2,7 @@
 #
 #   make run ARGS="--today 2010-06-30"     arguments of ops-pipeline run
 #   make dev PORT=3001                     another port for the Dagster UI
+#   make dashboard DASHBOARD_PORT=8502     another port for the dashboard
 #   make test PYTEST_ARGS="-n 2 -k ledger" arguments of pytest
 #   make bench ARGS="a c --tickers 100"    parts and sizes of the benchmarks; ARGS=--help lists them
 #   make setup PYTHON=python3.12           another interpreter
@@ -16,6 +17,7 @@ ARGS ?=
 PYTEST_ARGS ?=
 HOST ?= 127.0.0.1
 PORT ?= 3000
+DASHBOARD_PORT ?= 8501
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -27,6 +29,7 @@ DAGSTER := $(PY) -W ignore:Function -m dagster
 HERE := $(shell pwd -P | cksum | cut -d ' ' -f 1)
 READY := $(VENV)/.ready-$(HERE)
 READY_DEV := $(VENV)/.ready-dev-$(HERE)
+READY_DASHBOARD := $(VENV)/.ready-dashboard-$(HERE)
 READY_BENCH := $(VENV)/.ready-bench-$(HERE)
 
 help: ## list the commands
@@ -52,6 +55,10 @@ $(READY_DEV): requirements-dev.lock $(READY)
 	@$(PIP) install --no-deps --requirement requirements-dev.lock
 	@touch $@
 
+$(READY_DASHBOARD): requirements-dashboard.lock $(READY)
+	@$(PIP) install --no-deps --requirement requirements-dashboard.lock
+	@touch $@
+
 $(READY_BENCH): requirements-bench.lock $(READY)
 	@$(PIP) install --no-deps --requirement requirements-bench.lock
 	@touch $@
@@ -75,8 +82,8 @@ check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(DAGSTER) definitions validate -w workspace.yaml
 	$(PY) -m pytest -n auto --cov --cov-report=term $(PYTEST_ARGS)
 
-dashboard: ## the dashboard (comes with a later version)
-	@echo "The dashboard comes with a later version; until then use make dev, or ops-pipeline runs and ops-pipeline show." >&2; exit 1
+dashboard: $(READY_DASHBOARD) ## open the dashboard on http://127.0.0.1:8501
+	@$(VENV)/bin/ops-pipeline dashboard --host $(HOST) --port $(DASHBOARD_PORT)
 
 bench: $(READY_BENCH) ## measure the pipeline beside its alternatives, see benchmarks/README.md
 	@$(PY) -m benchmarks $(ARGS)
@@ -87,7 +94,9 @@ lock: $(READY) ## pin the newest allowed versions of all dependencies anew
 	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
 	  --output-file requirements.lock pyproject.toml
 	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
-	  --extra dev --constraint requirements.lock --output-file requirements-dev.lock pyproject.toml
+	  --extra dashboard --constraint requirements.lock --output-file requirements-dashboard.lock pyproject.toml
+	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
+	  --extra dev --constraint requirements.lock --constraint requirements-dashboard.lock --output-file requirements-dev.lock pyproject.toml
 	@build/lock/bin/uv pip compile --quiet --upgrade --universal --python-version 3.11 --no-annotate --no-header \
 	  --extra bench --constraint requirements.lock --output-file requirements-bench.lock pyproject.toml
 

@@ -12,6 +12,7 @@ import re
 from datetime import date
 from pathlib import Path
 from typing import Any, Literal
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator
@@ -79,6 +80,12 @@ class Settings(BaseSettings):
         le=525_600,
         description="how long a replaced version of the published tables stays even if nobody reads it",
     )
+    dagster_url: str = Field(
+        default="http://127.0.0.1:3000", description="where the Dagster UI is opened, for links of the dashboard to it"
+    )
+    dashboard_url: str = Field(
+        default="http://127.0.0.1:8501", description="where the dashboard is opened, for links of Dagster to it"
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", description="level of the command line's log on standard error"
     )
@@ -90,6 +97,14 @@ class Settings(BaseSettings):
         if isinstance(value, str) and not re.fullmatch(r"\d{4}-\d{2}-\d{2}", value):
             raise ValueError("write the day as YYYY-MM-DD")
         return value
+
+    @field_validator("dagster_url", "dashboard_url")
+    @classmethod
+    def _an_address(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise ValueError("write an address such as http://127.0.0.1:8501")
+        return value.rstrip("/")
 
     @field_validator("schedule_timezone")
     @classmethod

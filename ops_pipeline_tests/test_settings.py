@@ -42,6 +42,8 @@ def test_every_variable_has_its_own_place(monkeypatch: pytest.MonkeyPatch) -> No
         "KEEP_RUNS_DAYS": ("30", 30),
         "PUBLISH": ("gold", "gold"),
         "PUBLISH_KEEP_MINUTES": ("5", 5),
+        "DAGSTER_URL": ("https://dagster.example/", "https://dagster.example"),
+        "DASHBOARD_URL": ("http://192.0.2.7:8501", "http://192.0.2.7:8501"),
         "LOG_LEVEL": ("DEBUG", "DEBUG"),
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)
@@ -99,6 +101,8 @@ WRONG = [
     ("SCHEDULE_TIMEZONE", "../../etc/passwd", "IANA time zone"),
     ("SCHEDULE_TIMEZONE", "x" * 300, "IANA time zone"),
     ("SCHEDULE_TIMEZONE", "'; DROP TABLE x; --", "IANA time zone"),
+    ("DAGSTER_URL", "127.0.0.1:3000", "http://127.0.0.1:8501"),
+    ("DASHBOARD_URL", "javascript:alert(1)", "http://127.0.0.1:8501"),
     ("LOG_LEVEL", "loud", "'DEBUG', 'INFO', 'WARNING' or 'ERROR'"),
 ]
 

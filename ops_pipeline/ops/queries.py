@@ -16,6 +16,7 @@ from ops_pipeline.ops.wanted import dicts, registered, whole_rows
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import date, datetime
 
     import duckdb
@@ -42,6 +43,8 @@ class RunFilter:
         until: runs that started on or before this day (UTC).
         dataset: a dataset key.
         ticker: a ticker.
+        source: a source's name.
+        discriminator: a dataset's variant.
         only_failures: only runs with a failure, or files that failed in the run that is asked about (in the stage, where one is given).
         stage: bronze, silver or gold: files that the run moved in this stage (`run_files` alone).
         status: a file's status, see `DatasetInjestion.status` (`run_files` alone).
@@ -51,6 +54,8 @@ class RunFilter:
     until: date | None = None
     dataset: str | None = None
     ticker: str | None = None
+    source: str | None = None
+    discriminator: str | None = None
     only_failures: bool = False
     stage: str | None = None
     status: str | None = None
@@ -186,7 +191,8 @@ def list_runs(
 ) -> list[RunSummary]:
     """A page of runs, newest first."""
     wanted = wanted or RunFilter()
-    where, parameters = _file_conditions(wanted)
+    where, parameters = file_conditions(wanted)
+    few = bool(parameters)
     parameters *= len(_STAGES)
     having = ["true"]
     if wanted.since:
@@ -195,7 +201,7 @@ def list_runs(
     if wanted.until:
         having.append("started < ?::DATE + 1")
         parameters.append(wanted.until)
-    if wanted.dataset or wanted.ticker:  # few rows: their figures cost no more than finding the page
+    if few:  # few rows: their figures cost no more than finding the page
         if wanted.only_failures:
             having.append("bronze_failed + silver_failed_files + gold_failed_files > 0")
         moved = _moves("'{stage}' AS stage, *", where)
@@ -223,7 +229,7 @@ def run_files(
 ) -> list[DatasetInjestion]:
     """A page of the files that a run fetched or promoted, in order of dataset, ticker and time."""
     wanted = wanted or RunFilter()
-    where, parameters = _file_conditions(wanted)
+    where, parameters = file_conditions(wanted)
     stages = [s for s in _STAGES if wanted.stage in (None, s)]
     moved = [
         f"({_RUN_OF[s]} = ?{_own_bronze(s) if wanted.stage else ''}{f' AND {_FAILED_IN[s]}' if wanted.only_failures else ''})"
@@ -243,13 +249,23 @@ def run_files(
 
 
 def coverage(
-    connection: duckdb.DuckDBPyConnection, wanted: RunFilter | None = None, *, limit: int = 1000, offset: int = 0
+    connection: duckdb.DuckDBPyConnection,
+    wanted: RunFilter | None = None,
+    *,
+    tickers: Sequence[str] | None = None,
+    limit: int = 1000,
+    offset: int = 0,
 ) -> list[dict[str, Any]]:
     """A page of partitions: files, first and last good date, holes between them, last answer, and files that stand in the way.
 
+    `tickers` keeps the partitions of these alone.
+
     A hole is a span of days between two covered ones that no complete good request covers (`watermark.islands`).
     """
-    where, parameters = _file_conditions(wanted or RunFilter())
+    where, parameters = file_conditions(wanted or RunFilter())
+    if tickers is not None:
+        where += " AND ticker IN (SELECT unnest(?::TEXT[]))"
+        parameters.append(list(tickers))
     rows = dicts(
         connection,
         f"""SELECT {DATASET_KEY_SQL} AS dataset, ticker, count(*) AS files,
@@ -306,15 +322,18 @@ def miscounted_tables(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
     return findings
 
 
-def _file_conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
+def file_conditions(wanted: RunFilter) -> tuple[str, list[Any]]:
+    """The condition on a file's row that a filter's dataset, ticker, source and discriminator make, with its parameters."""
     conditions: list[str] = ["true"]
     parameters: list[Any] = []
     if wanted.dataset:
         conditions.append(f"{DATASET_KEY_SQL} = ?")
         parameters.append(wanted.dataset)
-    if wanted.ticker:
-        conditions.append("ticker = ?")
-        parameters.append(wanted.ticker)
+    for column in ("ticker", "source", "discriminator"):
+        value = getattr(wanted, column)
+        if value:
+            conditions.append(f"{column} = ?")
+            parameters.append(value)
     return " AND ".join(conditions), parameters
 
 

@@ -1,0 +1,154 @@
+"""The data: prices, rates and any other series, each point with the file that it came from.
+
+Belongs here: this page. Does not belong here: reading the series (`gold.series`), drawing (`charts`).
+"""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from ops_pipeline.dashboard import charts
+from ops_pipeline.dashboard import markup as m
+from ops_pipeline.dashboard.parts import chart, choice, filters, html
+from ops_pipeline.gold.series import numeric_columns
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ops_pipeline.dashboard.models import Series
+    from ops_pipeline.dashboard.repository import Repository
+    from ops_pipeline.gold.series import Point
+    from ops_pipeline.recipes.models import Recipe
+
+SPANS = {"1 year": 366, "3 months": 92, "5 years": 1827, "all": None}
+PRICES = {"close": ["close"], "adjusted close": ["adjusted_close"], "both": ["close", "adjusted_close"]}
+FEW_POINTS = 60
+"""Up to so many, bars are easier to read than a line: quarterly and yearly figures."""
+
+
+def show(repository: Repository) -> None:
+    """Draws the page."""
+    html(
+        m.heading(
+            "Data", "Series from gold, or from silver where a dataset feeds no fact. Click a point to see where it came from."
+        )
+    )
+    drawable = {
+        key: recipe
+        for key, recipe in repository.context.catalogue.recipes.items()
+        if recipe.date_column and (recipe.gold or numeric_columns(recipe)) and repository.series_names(recipe)
+    }
+    if not drawable:
+        html(m.empty("No series is stored yet.", "Fetch what the universe lists with", "ops-pipeline run"))
+        return
+    first, second, third, fourth = filters([2, 1.6, 1.4, 1.8])
+    with first:
+        recipe = drawable[choice("Dataset", list(drawable), "dataset", any_word=None) or next(iter(drawable))]
+    names = repository.series_names(recipe)
+    with second:
+        name = (choice("Ticker or series", names, "series", any_word=None) if names != [""] else "") or names[0]
+    with third:
+        column = _column(recipe)
+    with fourth:
+        span = choice("Time", list(SPANS), "span", any_word=None) or "1 year"
+    found = _series(repository, recipe, name, column, SPANS[span])
+    if not found.points:
+        html(m.empty("There is no point in this span.", "Choose a longer one, or fetch the dataset with", "ops-pipeline run"))
+        return
+    _draw(found)
+
+
+def _column(recipe: Recipe) -> str:
+    """The column that is drawn: the fact's own where the dataset feeds one, else one to choose."""
+    if recipe.gold:
+        fx = recipe.gold.object == "fact_fx"
+        return (choice("Figure", ["rate"] if fx else list(PRICES), "column", any_word=None)) or "rate"
+    return choice("Column", numeric_columns(recipe), "column", any_word=None) or numeric_columns(recipe)[0]
+
+
+def _series(repository: Repository, recipe: Recipe, name: str, column: str, days: int | None) -> Series:
+    """The span's points; it ends with the last point there is, not today: a series may have ended long ago."""
+    whole = repository.series(recipe, name, column, None)
+    if days is None or not whole.points:
+        return whole
+    since = whole.points[-1].date - timedelta(days=days)
+    return type(whole)(whole.dataset, whole.name, whole.kind, whole.column, [p for p in whole.points if p.date > since])
+
+
+def _draw(found: Series) -> None:
+    points = found.points
+    chosen = _chosen(points)
+    title = found.name or found.dataset
+    if found.kind == "prices":
+        drawn = charts.line(points, PRICES.get(found.column, ["close"]), "price", chosen=chosen.date)
+    else:
+        drawn = charts.line(
+            points, [found.column], found.column, chosen=chosen.date, bars=found.kind == "values" and len(points) <= FEW_POINTS
+        )
+    over, beside = st.columns([3, 1])
+    with over:
+        html(m.subheading(title, f"{len(points):,} points, {points[0].date} to {points[-1].date}"))
+        picked = chart(
+            drawn, f"{title}: {found.column} over time", key="series-chart", on_select="rerun", selection_mode=["point"]
+        )
+        _take(picked, points)
+    with beside:
+        _explained(found, chosen)
+    if found.kind == "prices" and any(p.values["volume"] for p in points):
+        html(m.subheading("Volume"))
+        chart(charts.bars(points, "volume", "shares"), f"{title}: volume a session")
+    if found.kind in ("prices", "rates"):
+        html(m.subheading("Return", "Simple return on the adjusted close, session to session." if found.kind == "prices" else ""))
+        chart(charts.bars(points, "simple_return", "return", percent=True), f"{title}: simple return a session")
+    if found.kind == "prices" and any(p.values["volatility_20d"] for p in points):
+        html(m.subheading("Volatility", "Sample standard deviation of the last 20 log returns, daily."))
+        chart(charts.line(points, ["volatility_20d"], "volatility", chosen=None), f"{title}: 20-day volatility")
+
+
+def _chosen(points: Sequence[Point]) -> Point:
+    """The point that the address names, or the nearest before it; else the newest."""
+    try:
+        wanted = date.fromisoformat(st.query_params.get("point", ""))
+    except ValueError:
+        return points[-1]
+    return next((p for p in reversed(points) if p.date <= wanted), points[0])
+
+
+def _take(picked: object, points: Sequence[Point]) -> None:
+    """Puts a clicked point into the address, which draws the page anew with it."""
+    selection = getattr(picked, "selection", None) or {}
+    clicked = next(iter(selection.get("point") or []), None)
+    if not isinstance(clicked, dict) or clicked == st.session_state.get("clicked"):
+        return
+    st.session_state["clicked"] = clicked
+    moment = clicked.get("date")
+    day = date(1970, 1, 1) + timedelta(milliseconds=moment) if isinstance(moment, int | float) else None
+    if day and points[0].date <= day <= points[-1].date:
+        st.query_params["point"] = day.isoformat()
+        st.rerun()
+
+
+def _explained(found: Series, point: Point) -> None:
+    figures = [(name.replace("_", " "), _figure(name, value)) for name, value in point.values.items() if value is not None]
+    html(
+        m.subheading(f"Where {point.date} comes from"),
+        m.facts(
+            [
+                *figures,
+                ("file", m.link(point.file_id[: m.SHORT_ID], m.address("file", run_id=point.run_id, file_id=point.file_id))),
+                ("run", m.run_link(point.run_id)),
+                ("known since", point.known_at),
+                ("dataset", found.dataset),
+            ]
+        ),
+    )
+
+
+def _figure(name: str, value: float) -> str:
+    """A figure as people write it: shares in per cent, whole numbers whole."""
+    if name in ("simple_return", "volatility_20d"):
+        return f"{value:.2%}"
+    return f"{value:,.0f}" if value.is_integer() else f"{value:,.10g}"

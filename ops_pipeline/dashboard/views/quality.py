@@ -1,0 +1,83 @@
+"""Quality: checks made now, and what was refused.
+
+Belongs here: this page. Does not belong here: the checks themselves (`ops`).
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from ops_pipeline.dashboard import markup as m
+from ops_pipeline.dashboard.parts import choice, html, offset, pager
+from ops_pipeline.dashboard.repository import PAGE_FILES
+
+if TYPE_CHECKING:
+    from ops_pipeline.dashboard.models import CheckResult, Quality
+    from ops_pipeline.dashboard.repository import Repository
+
+SHOWN_FINDINGS = 20
+
+
+def show(repository: Repository) -> None:
+    """Draws the page."""
+    html(m.heading("Quality", "Checks on what is stored, made now, and the records that were refused."))
+    table = st.query_params.get("table")
+    found = repository.quality(silver_table=table if table and table != "all" else None, offset=offset(PAGE_FILES))
+    html(m.subheading("Checks"), _checks(found.checks))
+    for check in found.checks:
+        if check.findings:
+            rows = [(f.where, f.what) for f in check.findings[:SHOWN_FINDINGS]]
+            more = f"the first {SHOWN_FINDINGS} of {len(check.findings):,}" if len(check.findings) > SHOWN_FINDINGS else ""
+            html(m.subheading(check.sentence, more), m.table(check.sentence, [m.Column("where"), m.Column("what", "wide")], rows))
+    html(m.subheading("Refused records", "What a recipe could not type stays in its file, is counted, and is listed here."))
+    _rejects(found)
+
+
+def _checks(checks: list[CheckResult]) -> str:
+    rows = [
+        (
+            c.sentence,
+            m.badge("passed") if not c.findings else m.badge("failed"),
+            len(c.findings),
+        )
+        for c in checks
+    ]
+    return m.table("Checks", [m.Column("check", "wide"), m.Column("result"), m.Column("findings", "num")], rows)
+
+
+def _rejects(found: Quality) -> None:
+    if not found.reasons:
+        html(m.empty("No record was refused.", "Every record of every file could be typed."))
+        return
+    columns = [
+        m.Column("table", "nowrap"),
+        m.Column("reason", "wide"),
+        m.Column("records", "num"),
+        m.Column("tickers", "num"),
+        m.Column("last (UTC)", "nowrap"),
+    ]
+    html(m.table("Refused records by reason", columns, [tuple(r.values()) for r in found.reasons]))
+    choice("Table", found.tables, "table")
+    lines = [
+        (
+            r.ticker,
+            r.silver_tablename,
+            r.reason,
+            m.link(f"record {r.row_position:,}", m.address("file", run_id=r.run_id, file_id=r.bronze_file_id)),
+            (r.raw_text or "")[:300],
+            r.rejected_at,
+        )
+        for r in found.rejects.items
+    ]
+    names = [
+        m.Column("ticker"),
+        m.Column("table", "nowrap"),
+        m.Column("reason", "wide"),
+        m.Column("file", "nowrap"),
+        m.Column("as sent", "wide"),
+        m.Column("at (UTC)", "nowrap"),
+    ]
+    html(m.table("Refused records", names, lines))
+    pager(found.rejects, PAGE_FILES, "records")

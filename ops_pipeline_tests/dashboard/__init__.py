@@ -1,0 +1,1 @@
+"""Tests of the dashboard: its models and markup, and its pages in a real browser."""
