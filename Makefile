@@ -10,7 +10,7 @@
 # Every path here is relative and quoted or free of spaces, so that the folder itself may stand anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test dashboard bench check lock clean
+.PHONY: help setup run dev test dashboard bench docs check lock clean
 
 PYTHON ?=
 ARGS ?=
@@ -31,6 +31,9 @@ READY := $(VENV)/.ready-$(HERE)
 READY_DEV := $(VENV)/.ready-dev-$(HERE)
 READY_DASHBOARD := $(VENV)/.ready-dashboard-$(HERE)
 READY_BENCH := $(VENV)/.ready-bench-$(HERE)
+
+# The theme prints an advertisement for its successor otherwise.
+MKDOCS := NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet
 
 help: ## list the commands
 	@grep -E '^[a-z]+:.*## ' Makefile | sed -E 's/:.*## /|/' | awk -F '|' '{ printf "  make %-10s %s\n", $$1, $$2 }'
@@ -80,10 +83,15 @@ check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(PY) -m mypy --strict ops_pipeline
 	$(VENV)/bin/lint-imports
 	$(DAGSTER) definitions validate -w workspace.yaml
+	$(MKDOCS)
 	$(PY) -m pytest -n auto --cov --cov-report=term $(PYTEST_ARGS)
 
 dashboard: $(READY_DASHBOARD) ## open the dashboard on http://127.0.0.1:8501
 	@$(VENV)/bin/ops-pipeline dashboard --host $(HOST) --port $(DASHBOARD_PORT)
+
+docs: $(READY_DEV) ## build the documentation as a site, and say where it is
+	@$(MKDOCS)
+	@echo "build/site/index.html"
 
 bench: $(READY_BENCH) ## measure the pipeline beside its alternatives, see benchmarks/README.md
 	@$(PY) -m benchmarks $(ARGS)
