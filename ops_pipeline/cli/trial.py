@@ -98,7 +98,7 @@ def _with(context: Context, path: Path) -> Catalogue:
 
 def _ticker(recipe: Recipe, ticker: str) -> str:
     from ops_pipeline.recipes.models import NO_TICKER
-    from ops_pipeline.recipes.universe import check_ticker
+    from ops_pipeline.recipes.tickers import check_ticker
 
     if not recipe.per_ticker:
         if ticker not in ("", NO_TICKER):

@@ -66,7 +66,7 @@ class Context:
         path = self.settings.universe_path
         if self.settings.universe_file is not None and not path.exists():
             raise UniverseError(f"{path}: OPS_PIPELINE_UNIVERSE_FILE names this file, which does not exist; make it or unset it.")
-        return load_universe(path, self.catalogue)
+        return load_universe(path, self.catalogue, self.settings.today)
 
     def migrate(self, notify: Callable[[str], None]) -> None:
         """Applies pending migrations, or stops where a setting forbids it."""

@@ -6,7 +6,7 @@ Belongs here: one decision a key, from the ledger, the recipe, the universe and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
-    from ops_pipeline.recipes.universe import PartitionKey
+    from ops_pipeline.recipes.universe import Expected, PartitionKey, Universe
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,8 +126,9 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
     imports = Imports(context, known.imported, full=options.full)
     for item in wanted:
         item.pending = known.pending.get(item.key, [])
-        if "bronze" in options.layers:
-            _decide(context, item, known, options, now, imports)
+        if "bronze" in options.layers and not _is_over(universe, item, known, options, now):
+            expected = universe.expected.get(item.key)
+            _decide(context, item, known, _within(options, expected), now, imports, expected.since if expected else None)
             left = [r for r in item.requests if r.request_id not in known.answered]
             if len(left) < len(item.requests):
                 item.requests, item.reason = (
@@ -138,6 +139,31 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
             item.verdict = OutcomeKind.UP_TO_DATE
             item.reason = item.reason or "nothing waits to be promoted"
     return planned
+
+
+def _within(options: RunOptions, expected: Expected | None) -> RunOptions:
+    """The options for a key of which data are expected up to a day only: nothing behind it is asked."""
+    if expected is None or expected.until is None:
+        return options
+    return replace(options, to_date=min(expected.until, options.to_date or expected.until))
+
+
+def _beginning(recipe: Recipe, since: date | None) -> Recipe:
+    """The recipe with its first date where a symbol's own days begin."""
+    if since is None or recipe.first_date is None or since <= recipe.first_date:
+        return recipe
+    return recipe.model_copy(update={"first_date": since})
+
+
+def _is_over(universe: Universe, item: PlannedKey, known: _Known, options: RunOptions, now: datetime) -> bool:
+    """Whether a key that was answered once is asked no more, as its membership or its instrument has ended; of windows, the end decides."""
+    until = universe.until(item.key)
+    if until is None or item.recipe is None or item.recipe.mode.has_watermark or item.key not in known.answers:
+        return False
+    if until >= (options.today or now.date()):
+        return False
+    item.reason = f"ended on {until}"
+    return True
 
 
 def due_keys(context: Context, options: RunOptions) -> list[PartitionKey]:
@@ -197,6 +223,7 @@ def _decide(
     options: RunOptions,
     now: datetime,
     imports: Imports,
+    since: date | None,
 ) -> None:
     recipe = item.recipe
     if recipe is None:
@@ -222,7 +249,7 @@ def _decide(
             f"request mode {recipe.mode.value} cannot be asked yet by this version",
         )
         return
-    windows, item.reason = _windows(context, recipe, known.islands.get(item.key, []), options, now)
+    windows, item.reason = _windows(context, _beginning(recipe, since), known.islands.get(item.key, []), options, now)
     item.requests = [_request(recipe, item.key, window) for window in windows]
 
 

@@ -12,20 +12,35 @@ from __future__ import annotations
 
 import json
 from collections.abc import Container, Iterable, Mapping, Sequence
+from typing import TypeAlias
 
 import yaml
+
+# An entry of a list as the file's data have it: a ticker, or a mapping such as {ticker: T, to: DATE} or {group: NAME}.
+Entry: TypeAlias = str | dict[str, str]
 
 _Edit = tuple[int, int, str]  # the characters from..to become this text
 _NOT_TEXT = frozenset({"true", "false", "null"})
 
 
-def edited(text: str, add: Mapping[str, Sequence[str]], remove: Mapping[str, Container[str]]) -> str:
-    """The text with tickers added to datasets (one that is not in the file yet is put at its end) and removed from others.
+def ticker_of(entry: object) -> str | None:
+    """The ticker of an entry; None where it names a group."""
+    return entry if isinstance(entry, str) else entry.get("ticker") if isinstance(entry, dict) else None
+
+
+def edited(
+    text: str,
+    add: Mapping[str, Sequence[Entry]],
+    remove: Mapping[str, Container[str]],
+    replace: Mapping[str, Mapping[str, Entry]] | None = None,
+) -> str:
+    """The text with tickers added to datasets (one that is not in the file yet is put at its end), removed and replaced in others.
 
     Args:
         text: a universe file that was read without error.
-        add: dataset key -> new tickers; an empty list adds the dataset alone.
+        add: dataset key -> new entries; an empty list adds the dataset alone.
         remove: dataset key -> tickers that go; none of these datasets is in `add`.
+        replace: dataset key -> ticker -> what stands in its place.
     """
     datasets = next(value for key, value in _compose(text).value if key.value == "datasets")
     places = {key.value: (key, value) for key, value in datasets.value}
@@ -33,12 +48,51 @@ def edited(text: str, add: Mapping[str, Sequence[str]], remove: Mapping[str, Con
     edits += [_new_dataset(text, datasets, d, tickers) for d, tickers in add.items() if d not in places]
     for dataset, gone in remove.items():
         edits += _fewer(text, *places[dataset], gone)
+    for dataset, others in (replace or {}).items():
+        for item in places[dataset][1].value:
+            other = others.get(_ticker(item) or "")
+            if other is not None:
+                edits.append((item.start_mark.index, item.end_mark.index, scalar(other)))
     pieces, done = [], 0
     # Two datasets that share a list by an anchor want the same edit, once.
     for start, end, replacement in sorted(dict.fromkeys(edits), key=lambda e: e[0]):
         pieces += [text[done:start], replacement]
         done = max(done, end)
     return "".join([*pieces, text[done:]])
+
+
+def appended(text: str, section: str, entry: Entry) -> str:
+    """The text with an entry at the end of a list of its own at the top, such as `renames`; the list is made where there is none."""
+    found = next((value for key, value in _compose(text).value if key.value == section), None)
+    if not isinstance(found, yaml.SequenceNode):
+        if found is not None:
+            raise ValueError(f"{section} stands there without a list")
+        return f"{text.rstrip()}\n{section}:\n  - {scalar(entry)}\n"
+    at, _, more = _more(text, found, [entry]) if found.value or found.flow_style else (0, 0, "")
+    return text[:at] + more + text[at:]
+
+
+def grouped(text: str, name: str, path: str) -> str:
+    """The text with a group at the end of `groups`, which is made where there is none."""
+    found = next((value for key, value in _compose(text).value if key.value == "groups"), None)
+    entry = f"{scalar(name)}: {scalar(path)}"
+    if found is None:
+        return f"{text.rstrip()}\ngroups:\n  {entry}\n"
+    if not isinstance(found, yaml.MappingNode) or (not found.flow_style and not found.value):
+        raise ValueError("groups stands there without a mapping")
+    if found.flow_style:
+        at, _, more = _in_flow(found, [value for _, value in found.value], entry)
+    else:
+        indent = " " * found.value[0][0].start_mark.column
+        at, _, more = _after_line(text, _end(found.value[-1][1]), [f"{indent}{entry}"])
+    return text[:at] + more + text[at:]
+
+
+def _ticker(item: yaml.Node) -> str | None:
+    """The ticker of an entry's node; None where it names a group."""
+    if isinstance(item, yaml.MappingNode):
+        return next((str(value.value) for key, value in item.value if key.value == "ticker"), None)
+    return str(item.value)
 
 
 def _compose(text: str) -> yaml.MappingNode:
@@ -48,7 +102,7 @@ def _compose(text: str) -> yaml.MappingNode:
     return root
 
 
-def _new_dataset(text: str, datasets: yaml.MappingNode, dataset: str, tickers: Sequence[str]) -> _Edit:
+def _new_dataset(text: str, datasets: yaml.MappingNode, dataset: str, tickers: Sequence[Entry]) -> _Edit:
     if datasets.flow_style:
         entry = f"{dataset}: [{_flow(tickers)}]" if tickers else f"{dataset}: []"
         return _in_flow(datasets, [value for _, value in datasets.value], entry)
@@ -57,7 +111,7 @@ def _new_dataset(text: str, datasets: yaml.MappingNode, dataset: str, tickers: S
     return _after_line(text, _end(datasets.value[-1][1]), lines)
 
 
-def _more(text: str, tickers: yaml.SequenceNode, new: Sequence[str]) -> _Edit:
+def _more(text: str, tickers: yaml.SequenceNode, new: Sequence[Entry]) -> _Edit:
     if tickers.flow_style:
         return _in_flow(tickers, tickers.value, _flow(new))
     dash = _dash(text, tickers.value[0])
@@ -66,7 +120,7 @@ def _more(text: str, tickers: yaml.SequenceNode, new: Sequence[str]) -> _Edit:
 
 
 def _fewer(text: str, key: yaml.Node, tickers: yaml.SequenceNode, gone: Container[str]) -> list[_Edit]:
-    kept = [item for item in tickers.value if item.value not in gone]
+    kept = [item for item in tickers.value if _ticker(item) not in gone]
     if len(kept) == len(tickers.value):
         return []
     if tickers.flow_style:
@@ -75,7 +129,7 @@ def _fewer(text: str, key: yaml.Node, tickers: yaml.SequenceNode, gone: Containe
     edits = [
         (_line_start(text, _dash(text, item)), _line_end(text, item.end_mark.index) + 1, "")
         for item in tickers.value
-        if item.value in gone
+        if _ticker(item) in gone
     ]
     if not kept:
         colon = text.index(":", key.end_mark.index) + 1
@@ -114,11 +168,14 @@ def _line_end(text: str, index: int) -> int:
     return len(text) if end < 0 else end
 
 
-def _flow(tickers: Iterable[str]) -> str:
+def _flow(tickers: Iterable[Entry]) -> str:
     return ", ".join(map(scalar, tickers))
 
 
-def scalar(ticker: str) -> str:
-    """The ticker as a YAML entry, quoted where some reader would see a number, a boolean or nothing."""
+def scalar(entry: Entry) -> str:
+    """An entry in YAML; a ticker is quoted where some reader would see a number, a boolean or nothing."""
+    if isinstance(entry, dict):
+        return f"{{{', '.join(f'{name}: {scalar(value)}' for name, value in entry.items())}}}"
+    ticker = entry
     plain = ticker.isascii() and ticker.isalpha() and len(ticker) > 3 and ticker.lower() not in _NOT_TEXT
     return ticker if plain else json.dumps(ticker, ensure_ascii=False)

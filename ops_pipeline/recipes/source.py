@@ -31,6 +31,9 @@ class SourceDeclaration(BaseModel):
     python: PythonSource | None = None
     files: FilesSource | None = None
     concurrency: int = Field(default=8, ge=1, le=256)
+    symbols: Literal["current", "dated"] = Field(
+        default="current", description="the symbol that a renamed instrument's history is under: today's, or each day's own"
+    )
     floor: Day | None = Field(default=None, description="earliest date that the plan answers for")
 
     @model_validator(mode="before")

@@ -47,7 +47,9 @@ def test_there_are_commands() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
         "run", "retry", "due", "runs", "show", "coverage", "asof", "explain", "dashboard", "sql", "publish", "morning", "migrate", "init",
         "backup", "restore", "compact", "pack", "purge", "disk",
-        "universe", "universe list", "universe add", "universe remove", "datasets", "datasets list", "datasets show", "datasets try",
+        "universe", "universe list", "universe add", "universe remove",
+        "universe rename", "universe delist", "universe groups", "universe import",
+        "datasets", "datasets list", "datasets show", "datasets try",
     }  # fmt: skip
 
 

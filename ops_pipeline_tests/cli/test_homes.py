@@ -140,7 +140,7 @@ def test_tickers_come_and_go_and_comments_stay(made: Path) -> None:
     assert added == {"path": str(made / "universe.yaml"), "added": {"sample.eod-prices": tickers}}
     listed = ok("universe", "list", "--home", made, "--json").document["datasets"]
     assert listed[0]["tickers"] == ["AAPL", "FB", "GOOG", "IBM", "MSFT", *tickers]
-    assert listed[1] == {"dataset": "sample.fx-rates", "per_ticker": False, "tickers": []}
+    assert listed[1] == {"dataset": "sample.fx-rates", "per_ticker": False, "tickers": [], "ended": {}}
     assert "[red]" in ok("universe", "list", "--home", made).out
     assert "already" in ok("universe", "add", "NO", "--home", made).err
     removed = ok("universe", "remove", *tickers, "--home", made, "--json").document["removed"]

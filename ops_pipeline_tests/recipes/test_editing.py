@@ -11,9 +11,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ops_pipeline.errors import UniverseError
-from ops_pipeline.recipes import universe as module
+from ops_pipeline.recipes.changes import add_tickers, remove_tickers
 from ops_pipeline.recipes.loading import Catalogue
-from ops_pipeline.recipes.universe import add_tickers, check_ticker, load_universe, remove_tickers
+from ops_pipeline.recipes.tickers import check_ticker
+from ops_pipeline.recipes.universe import PACKAGED, load_universe
 from ops_pipeline_tests.recipes.files import ODD, PRICES, PROFILE, RATES
 
 
@@ -103,9 +104,9 @@ def test_without_a_dataset_every_one_with_tickers_gets_the_ticker(path: Path, ca
 
 
 def test_the_first_edit_makes_a_copy_of_the_built_in_file(path: Path, catalogue: Catalogue) -> None:
-    packaged = module.PACKAGED.read_bytes()
+    packaged = PACKAGED.read_bytes()
     remove_tickers(path, catalogue, ["FB"])
-    assert module.PACKAGED.read_bytes() == packaged
+    assert PACKAGED.read_bytes() == packaged
     assert path.read_bytes() == packaged.replace(b"    - FB\n", b"")
 
 

@@ -8,7 +8,8 @@ import pytest
 
 from ops_pipeline.errors import UniverseError
 from ops_pipeline.recipes.loading import Catalogue
-from ops_pipeline.recipes.universe import PartitionKey, check_ticker, load_universe
+from ops_pipeline.recipes.tickers import check_ticker
+from ops_pipeline.recipes.universe import PartitionKey, load_universe
 from ops_pipeline_tests.recipes.files import ODD, PRICES, RATES
 
 
