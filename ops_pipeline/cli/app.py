@@ -14,6 +14,7 @@ from ops_pipeline.cli import (
     dashboard,
     database,
     datasets,
+    doctor,
     home_folder,
     ledger,
     maintenance,
@@ -77,4 +78,5 @@ app.command("compact", epilog=maintenance.COMPACT_EXAMPLE)(maintenance.compact)
 app.command("pack", epilog=maintenance.PACK_EXAMPLE)(maintenance.pack)
 app.command("purge", epilog=maintenance.PURGE_EXAMPLE)(maintenance.purge)
 app.command("disk", epilog=maintenance.DISK_EXAMPLE)(maintenance.disk)
+app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
 app.command("init", epilog=home_folder.EXAMPLE)(home_folder.init)

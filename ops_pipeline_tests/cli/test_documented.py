@@ -45,7 +45,8 @@ def _long_options(command: Any) -> list[str]:
 
 def test_there_are_commands() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
-        "run", "retry", "due", "runs", "show", "coverage", "asof", "explain", "dashboard", "sql", "publish", "morning", "migrate", "init",
+        "run", "retry", "due", "runs", "show", "coverage", "asof", "explain", "dashboard", "sql", "publish", "morning", "doctor",
+        "migrate", "init",
         "backup", "restore", "compact", "pack", "purge", "disk",
         "universe", "universe list", "universe add", "universe remove",
         "universe rename", "universe delist", "universe groups", "universe import",
