@@ -79,19 +79,12 @@ def filters(widths: Sequence[float]) -> list[Any]:
         return list(st.columns(list(widths), vertical_alignment="bottom"))
 
 
-def sections(names: dict[str, str], key: str = "tab") -> str:
-    """Which part of the page is open; its state is in the address under `key`. `names` gives the words of the address and of the screen."""
+def sections(names: Sequence[str], key: str = "tab") -> str:
+    """Which part of the page is open; its state is in the address under `key`."""
     chosen = st.segmented_control(
-        "Part of the page",
-        list(names),
-        default=next(iter(names)),
-        required=True,
-        format_func=lambda name: names[name],
-        key=key,
-        bind="query-params",
-        label_visibility="collapsed",
+        "Part of the page", names, default=names[0], required=True, key=key, bind="query-params", label_visibility="collapsed"
     )
-    return chosen or next(iter(names))
+    return chosen or names[0]
 
 
 def reset_page_on_change(state: object, key: str = "page") -> None:

@@ -38,7 +38,7 @@ STREAMLIT_THEME: Final[dict[str, object]] = {
     "theme.light.textColor": "#1b2733",
     "theme.light.linkColor": "#1a56b0",
     "theme.light.borderColor": "#d5dce5",
-    "theme.dark.primaryColor": "#3b7dd8",
+    "theme.dark.primaryColor": "#79aef6",
     "theme.dark.backgroundColor": "#10161d",
     "theme.dark.secondaryBackgroundColor": "#18212b",
     "theme.dark.textColor": "#e3e9f0",
@@ -82,7 +82,7 @@ STYLE: Final = f"""<style>
 .stApp {{ --op-line: light-dark(#dfe5ec, #2a3644); --op-soft: light-dark(#f6f8fa, #161e27); --op-quiet: light-dark(#55606d, #a3b0be); }}
 .stMain .block-container, .stMainBlockContainer {{ max-width: 1440px; padding: 4.2rem 2rem 3rem; }}
 .stHtml a {{ color: light-dark(#1a56b0, #82b4f5); text-decoration: none; }}
-.stHtml a:hover, .stHtml a:focus-visible {{ text-decoration: underline; }}
+.op-head p a, .op-note a, .stHtml a:hover, .stHtml a:focus-visible {{ text-decoration: underline; }}
 .op-head {{ margin-bottom: 0.9rem; }}
 .op-head h1 {{ font-size: 1.55rem; font-weight: 650; letter-spacing: -0.01em; margin: 0; padding: 0; line-height: 1.25; }}
 .op-head p {{ margin: 0.15rem 0 0; color: var(--op-quiet); }}

@@ -36,7 +36,7 @@ def show(repository: Repository) -> None:
     html(m.heading(f"File {row.file_id[: m.SHORT_ID]}", m.Html(about)), m.tiles(_tiles(row)))
     if row.error:
         html(f'<p class="op-failed" style="margin:0.4rem 0 0">{escape(row.error)}</p>')
-    if sections({"content": "Content", "row": "Ledger row"}) == "content":
+    if sections(["Content", "Ledger row"]) == "Content":
         _content(repository, row)
     else:
         html(m.facts((name, getattr(row, name)) for name in type(row).model_fields))

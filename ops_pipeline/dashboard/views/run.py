@@ -47,8 +47,8 @@ def show(repository: Repository) -> None:
     about = f"{m.badge(run.status).text} started {m.markup(run.started)}, {m.seconds(run.seconds)}{_elsewhere(repository, found)}"
     html(m.heading(f"Run {run.run_id[: m.SHORT_ID]}", m.Html(about)), m.tiles(run_tiles(run)))
     html(f'<p class="op-note">Whole id: <code class="op-code">{m.markup(run.run_id)}</code></p>')
-    part = sections({"files": "Files", "errors": f"Errors ({run.failed_files:,})", "timeline": "Timeline"})
-    {"files": _files, "errors": _errors, "timeline": _timeline}[part](repository, found)
+    parts = {"Files": _files, "Errors": _errors, "Timeline": _timeline}
+    parts[sections(list(parts))](repository, found)
 
 
 def _elsewhere(repository: Repository, found: RunDetail) -> str:
