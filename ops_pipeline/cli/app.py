@@ -24,6 +24,7 @@ from ops_pipeline.cli import (
     publish,
     retry,
     run,
+    service,
     universe,
 )
 
@@ -72,6 +73,7 @@ app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.add_typer(universe.app, name="universe")
 app.add_typer(datasets.app, name="datasets")
 app.command("migrate", epilog=database.MIGRATE_EXAMPLE)(database.migrate)
+app.add_typer(service.app, name="service")
 app.command("backup", epilog=maintenance.BACKUP_EXAMPLE)(maintenance.backup)
 app.command("restore", epilog=maintenance.RESTORE_EXAMPLE)(maintenance.restore)
 app.command("compact", epilog=maintenance.COMPACT_EXAMPLE)(maintenance.compact)

@@ -47,6 +47,7 @@ def test_there_are_commands() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
         "run", "retry", "due", "runs", "show", "coverage", "asof", "explain", "dashboard", "sql", "publish", "morning", "doctor",
         "migrate", "init",
+        "service", "service install", "service status", "service show", "service uninstall",
         "backup", "restore", "compact", "pack", "purge", "disk",
         "universe", "universe list", "universe add", "universe remove",
         "universe rename", "universe delist", "universe groups", "universe import",
@@ -80,11 +81,12 @@ def test_a_command_has_help_with_an_example(path: tuple[str, ...], command: Any)
 
 @BY_NAME
 def test_the_home_can_be_given_and_json_can_be_had(path: tuple[str, ...], command: Any) -> None:
-    if path == ("universe",):
+    if path in (("universe",), ("service",)):
         return
     options = _long_options(command)
     assert "--json" in options or path == ("dashboard",)
-    assert "--home" in options or path == ("init",)
+    # Services belong to a user's session, not to a home.
+    assert "--home" in options or path in (("init",), ("service", "status"), ("service", "uninstall"))
 
 
 def test_version_and_help(tmp_path: Path) -> None:
