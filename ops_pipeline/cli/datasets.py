@@ -42,7 +42,7 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """List the datasets that recipes declare."""
     context = open_home(home)
     wanted = context.universe().wanted
-    recipes = context.catalogue.recipes
+    recipes = context.catalogue.complete().recipes
     if as_json:
         output.print_json({"datasets": [{**_summary(recipe), "wanted": key in wanted} for key, recipe in recipes.items()]})
         return

@@ -151,7 +151,7 @@ def explain(
 
     context = open_ledger(home)
     require_dataset(context, dataset)
-    recipes = [r for key, r in sorted(context.catalogue.recipes.items()) if dataset in (None, key)]
+    recipes = [r for key, r in sorted(context.catalogue.complete().recipes.items()) if dataset in (None, key)]
     with context.warehouse.reading() as connection:
         trails = trails_of(connection, recipes, ticker, day)
     if as_json:

@@ -77,7 +77,7 @@ def try_recipe(
 
 
 def _choose(context: Context, dataset: str, path: Path | None) -> Recipe:
-    catalogue, own = context.catalogue, list(context.catalogue.recipes)
+    catalogue, own = context.catalogue, list(context.catalogue.complete().recipes)
     if path is not None:
         catalogue = _with(context, path)
         own = [key for key, origin in catalogue.origins.items() if origin == path]

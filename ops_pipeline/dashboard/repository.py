@@ -66,6 +66,7 @@ class Repository:
         """
         patient = settings.model_copy(update={"database_wait_seconds": min(settings.database_wait_seconds, WAIT_SECONDS)})
         self.context: Context = build_context(patient)
+        self.context.catalogue.complete()
         self.settings = settings
         self._kept_seconds = kept_seconds
         self._kept: dict[Hashable, _Kept] = {}

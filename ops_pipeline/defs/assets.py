@@ -74,7 +74,7 @@ _ABOUT = {
         "Answers typed and merged into one table a dataset, `silver.<source>_<dataset>`, with the file that each row came from; "
         "refused records in `silver.rejected_rows`, every change in `silver.<source>_<dataset>_history`."
     ),
-    "gold": "Analytics: `gold.fact_eod` and `gold.fact_fx` with returns and volatility, `gold.dim_instrument`, `gold.dim_date`.",
+    "gold": "Analytics: `gold.fact_eod`, `gold.fact_fx` and `gold.fact_series`, `gold.dim_instrument`, `gold.dim_date`.",
 }
 
 
@@ -106,7 +106,9 @@ def asset_specs(context: Context) -> list[AssetSpec]:
 
 def _datasets(context: Context, layer: str) -> str:
     lines = [
-        f"- `{key}`: {recipe.description}" for key, recipe in context.catalogue.recipes.items() if layer != "gold" or recipe.gold
+        f"- `{key}`: {recipe.description}"
+        for key, recipe in context.catalogue.complete().recipes.items()
+        if layer != "gold" or recipe.gold
     ]
     return "\n".join(lines)
 

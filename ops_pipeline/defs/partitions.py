@@ -32,7 +32,7 @@ def partitions_def(catalogue: Catalogue) -> MultiPartitionsDefinition:
     return MultiPartitionsDefinition(
         {
             "ticker": DynamicPartitionsDefinition(name=TICKERS),
-            "dataset": StaticPartitionsDefinition(list(catalogue.recipes)),
+            "dataset": StaticPartitionsDefinition(list(catalogue.complete().recipes)),
         }
     )
 

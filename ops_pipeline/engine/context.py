@@ -96,7 +96,7 @@ def build_context(
     )
     return Context(
         settings=settings,
-        catalogue=catalogue or load_catalogue(settings.recipes_path, base_urls=base_url_variables()),
+        catalogue=catalogue or load_catalogue(settings.recipes_path, base_urls=base_url_variables(), lazily=True),
         service=OpsService(warehouse),
         store=BronzeStore(settings.bronze_path),
         leases=Leases(settings.runs_path),

@@ -27,7 +27,7 @@ def publish_now(context: Context, *, whole: bool = False) -> Report:
     settings = context.settings
     days = {
         name: recipe.date_column
-        for recipe in context.catalogue.recipes.values()
+        for recipe in context.catalogue.complete().recipes.values()
         for name in (recipe.silver_table, recipe.history_table)
     }
     return publish(

@@ -45,7 +45,8 @@ def refresh_dates(connection: duckdb.DuckDBPyConnection) -> None:
     """Makes `gold.dim_date` hold exactly the years that the facts fall into."""
     low, high = connection.execute(
         """SELECT min(low), max(high) FROM (SELECT min(date) AS low, max(date) AS high FROM gold.fact_eod
-        UNION ALL SELECT min(date), max(date) FROM gold.fact_fx)"""
+        UNION ALL SELECT min(date), max(date) FROM gold.fact_fx
+        UNION ALL SELECT min(date), max(date) FROM gold.fact_series)"""
     ).fetchone() or (None, None)
     if low is None or high is None:
         connection.execute("DELETE FROM gold.dim_date")

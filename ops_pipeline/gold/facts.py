@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.models import GoldTarget, Recipe
 
 VOLATILITY_WINDOW = 20
+# Columns of fact_eod, from the least adjusted to the most.
+PRICES = ("close", "split_adjusted_close", "adjusted_close")
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +56,7 @@ def fact_of(recipe: Recipe) -> Fact:
     """
     if recipe.gold is None or recipe.date_column is None:
         raise ValueError(f"{recipe.dataset_key} feeds no gold object")
-    return {"fact_eod": _eod, "fact_fx": _fx}[recipe.gold.object](recipe, recipe.gold)
+    return {"fact_eod": _eod, "fact_fx": _fx, "fact_series": _series}[recipe.gold.object](recipe, recipe.gold)
 
 
 def _returns(price: str) -> str:
@@ -67,8 +69,12 @@ def _returns(price: str) -> str:
 
 def _eod(recipe: Recipe, gold: GoldTarget) -> Fact:
     day, source, domain = identifier(recipe.date_column or ""), literal(recipe.source), literal(recipe.domain)
-    close = identifier(gold.columns["close"])
-    adjusted = identifier(gold.columns["adjusted_close"]) if "adjusted_close" in gold.columns else "NULL::DOUBLE"
+    # Never one for another: each is what the vendor says that it is, or NULL.
+    close, split_adjusted, adjusted = (
+        identifier(gold.columns[part]) if part in gold.columns else "NULL::DOUBLE" for part in PRICES
+    )
+    # A day without the least adjusted price that the vendor sends is no fact.
+    least = next(part for part in PRICES if part in gold.columns)
     volume = identifier(gold.columns["volume"]) if "volume" in gold.columns else "NULL::BIGINT"
     returns = ["log_return", *(f"r{k}" for k in range(1, VOLATILITY_WINDOW))]
     earlier = ", ".join(f"lag(log_return, {k}) OVER series_by_date AS r{k}" for k in range(1, VOLATILITY_WINDOW))
@@ -76,15 +82,16 @@ def _eod(recipe: Recipe, gold: GoldTarget) -> Fact:
     squares = " + ".join(f"({r} - mean) * ({r} - mean)" for r in returns)
     valid = "BETWEEN coalesce(i.valid_from, DATE '0001-01-01') AND coalesce(i.valid_to, DATE '9999-12-31')"
     query = f"""
-        SELECT i.instrument_id, r.date, {source} AS source, r.close, r.adjusted_close, r.volume, r.simple_return, r.log_return,
-            sqrt(({squares}) / {VOLATILITY_WINDOW - 1}) AS volatility_20d, r.bronze_file_id, r.run_id, r.known_at, r.series
+        SELECT i.instrument_id, r.date, {source} AS source, r.close, r.split_adjusted_close, r.adjusted_close, r.volume,
+            r.simple_return, r.log_return, sqrt(({squares}) / {VOLATILITY_WINDOW - 1}) AS volatility_20d, r.bronze_file_id,
+            r.run_id, r.known_at, r.series
         FROM (SELECT *, {mean} AS mean FROM (SELECT *, {earlier} FROM (
-                SELECT _series AS series, {day} AS date, {close} AS close, {adjusted} AS adjusted_close, {volume} AS volume,
-                    {_returns(adjusted)}, bronze_file_id, run_id, known_at
+                SELECT _series AS series, {day} AS date, {close} AS close, {split_adjusted} AS split_adjusted_close,
+                    {adjusted} AS adjusted_close, {volume} AS volume, {_returns(adjusted)}, bronze_file_id, run_id, known_at
                 FROM series_rows WINDOW series_by_date AS (PARTITION BY _series ORDER BY {day})
             ) WINDOW series_by_date AS (PARTITION BY series ORDER BY date))) r
         JOIN gold.dim_instrument i ON i.symbol = r.series AND i.domain = {domain} AND r.date {valid}
-        WHERE r.close IS NOT NULL"""
+        WHERE r.{least} IS NOT NULL"""
     present = f"""
         SELECT g.*, i.symbol AS series FROM gold.fact_eod g
         JOIN gold.dim_instrument i ON i.instrument_id = g.instrument_id AND i.domain = {domain} AND g.date {valid}
@@ -92,7 +99,7 @@ def _eod(recipe: Recipe, gold: GoldTarget) -> Fact:
     return Fact(
         table="gold.fact_eod",
         key=("instrument_id", "source", "date"),
-        values=("close", "adjusted_close", "volume", "simple_return", "log_return", "volatility_20d"),
+        values=("close", "split_adjusted_close", "adjusted_close", "volume", "simple_return", "log_return", "volatility_20d"),
         series=TICKER_COLUMN,
         reach=VOLATILITY_WINDOW,
         query=query,
@@ -115,4 +122,23 @@ def _fx(recipe: Recipe, gold: GoldTarget) -> Fact:
         reach=1,
         query=query,
         present=f"SELECT *, currency AS series FROM gold.fact_fx WHERE source = {source}",
+    )
+
+
+def _series(recipe: Recipe, gold: GoldTarget) -> Fact:
+    day, value, source = identifier(recipe.date_column or ""), identifier(gold.columns["value"]), literal(recipe.source)
+    change = f"{value} - lag({value}) OVER series_by_date"
+    query = f"""
+        SELECT *, series AS series_id FROM (SELECT _series AS series, {day} AS date, {source} AS source, {value} AS value,
+                CASE WHEN isfinite({change}) THEN {change} END AS change, bronze_file_id, run_id, known_at
+            FROM series_rows WINDOW series_by_date AS (PARTITION BY _series ORDER BY {day}))
+        WHERE value IS NOT NULL"""
+    return Fact(
+        table="gold.fact_series",
+        key=("series_id", "source", "date"),
+        values=("value", "change"),
+        series=TICKER_COLUMN,
+        reach=1,
+        query=query,
+        present=f"SELECT *, series_id AS series FROM gold.fact_series WHERE source = {source}",
     )

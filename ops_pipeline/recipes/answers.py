@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import Annotated, ClassVar, Literal, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    SerializerFunctionWrapHandler,
-    StringConstraints,
-    field_validator,
-    model_serializer,
-    model_validator,
-)
+from pydantic import Field, StringConstraints, field_validator, model_validator
+
+from ops_pipeline.recipes.sparse import SparseModel
 
 ColumnName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=60)]
 
@@ -57,19 +50,6 @@ def pointer(value: str) -> str:
     return value
 
 
-class _Model(BaseModel):
-    """Fields of `_later` are left out of dumps where they are absent: recipes without them keep the hashes that they had before."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
-    _later: ClassVar[frozenset[str]] = frozenset()
-
-    @model_serializer(mode="wrap")
-    def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        fields = type(self).model_fields
-        dumped: dict[str, Any] = handler(self)
-        return {k: v for k, v in dumped.items() if k not in self._later or getattr(self, k) != fields[k].default}
-
-
 class ColumnType(StrEnum):
     """The types of silver columns; `double` and `integer` refuse what they cannot hold as sent (NaN, infinities, 1.5 as integer)."""
 
@@ -93,7 +73,7 @@ class ColumnType(StrEnum):
         }[self]
 
 
-class Column(_Model):
+class Column(SparseModel):
     """One silver column and where it stands in the vendor's record.
 
     Attributes:
@@ -125,7 +105,7 @@ class Column(_Model):
     up: int = Field(default=0, ge=0, le=8)
     format: str = ""
     zone: str = ""
-    missing: list[str] = []
+    missing: list[str] = Field(default=[])
     zero_is_missing: bool = False
     required: bool = False
     comment: str = ""
@@ -189,7 +169,7 @@ def _check_pattern(column: str, pattern: str) -> None:
         )
 
 
-class Unpivot(_Model):
+class Unpivot(SparseModel):
     """A table with one column a series, turned into rows: every column but `keep` becomes a (name, value) pair."""
 
     keep: list[str] = Field(min_length=1, description="headers of the columns that stay, such as the date")
@@ -204,7 +184,7 @@ class Unpivot(_Model):
         return self
 
 
-class AnswerFormat(_Model):
+class AnswerFormat(SparseModel):
     """How the vendor's answer is laid out.
 
     Attributes:
@@ -228,7 +208,7 @@ class AnswerFormat(_Model):
 
     format: Literal["json", "csv", "parquet"]
     missing: list[str] = Field(default=[], description="texts that mean: no value")
-    ignored: list[str] = []
+    ignored: list[str] = Field(default=[])
     records: str | None = None
     record: Literal["object", "array", "parallel"] = "object"
     may_lack_records: bool = False

@@ -71,7 +71,7 @@ def add_tickers(
     for dataset in targets:
         recipe = catalogue.recipes.get(dataset)
         if recipe is None:
-            raise UniverseError(f"there is no dataset {dataset!r}; known datasets: {', '.join(catalogue.recipes)}.")
+            raise UniverseError(f"there is no dataset {dataset!r}; known datasets: {', '.join(catalogue.complete().recipes)}.")
         if not recipe.per_ticker and wanted:
             raise UniverseError(f"dataset {dataset} is asked for as a whole, it takes no tickers.")
     if not targets:

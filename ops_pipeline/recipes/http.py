@@ -146,6 +146,7 @@ class HttpRequest(_Model):
         row_limit: the most records that the vendor puts into an answer: one that holds as many is cut, and its window is asked again in
             halves.
         paging: how further parts of an answer are asked for.
+        unzip: the vendor sends a ZIP archive with one file in it, and that file is the answer.
     """
 
     path: str
@@ -153,6 +154,7 @@ class HttpRequest(_Model):
     max_days: int | None = Field(default=None, ge=1)
     row_limit: int | None = Field(default=None, ge=1)
     paging: Paging | None = None
+    unzip: bool = False
 
     @field_validator("path")
     @classmethod
@@ -181,7 +183,8 @@ class HttpRequest(_Model):
             raise ValueError("row_limit is for answers that come at once; with paging the vendor gives the rest by itself")
         if self.paging is not None and self.paging.way.param in self.params:
             raise ValueError(f"the parameter {self.paging.way.param} is put there by `paging`; leave it out of params")
-        if self.max_days is not None and not {"from_date", "to_date"} <= self.placeholders:
+        asked = self.placeholders & {"from_date", "to_date"}
+        if self.max_days is not None and len(asked) < (1 if self.max_days == 1 else 2):
             raise ValueError(
                 "max_days needs {from_date} and {to_date} in the path or the params: otherwise every piece is the same"
             )
@@ -191,7 +194,7 @@ class HttpRequest(_Model):
     def _without_absent(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
         # Recipes without these fields keep the hashes that they had before there were any.
         dumped: dict[str, Any] = handler(self)
-        return {k: v for k, v in dumped.items() if k in ("path", "params") or v is not None}
+        return {k: v for k, v in dumped.items() if k in ("path", "params") or (v is not None and v is not False)}
 
     @cached_property
     def constants(self) -> tuple[tuple[str, str], ...]:

@@ -7,8 +7,9 @@ Belongs here: reading recipe files, joining them, and errors that name file, dat
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from pydantic import ValidationError
 
@@ -21,21 +22,65 @@ from ops_pipeline.recipes.yaml import load_yaml
 from ops_pipeline.settings import base_url_variable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 PACKAGED = Path(__file__).parent / "catalogue"
 
 # What a gold object must be told about its silver table.
-GOLD_PARTS = {"fact_eod": ({"close"}, {"adjusted_close", "volume"}), "fact_fx": ({"currency", "rate"}, set[str]())}
+GOLD_PARTS: dict[str, tuple[set[str], set[str]]] = {
+    "fact_eod": (set(), {"close", "split_adjusted_close", "adjusted_close", "volume"}),
+    "fact_fx": ({"currency", "rate"}, set()),
+    "fact_series": ({"value"}, set()),
+}
+# Of these at least one: prices on different bases are different columns.
+PRICES = {"close", "split_adjusted_close", "adjusted_close"}
 
 _NUMBER = (ColumnType.DOUBLE, ColumnType.INTEGER)
 GOLD_TYPES = {
     "close": _NUMBER,
+    "split_adjusted_close": _NUMBER,
     "adjusted_close": _NUMBER,
+    "value": _NUMBER,
     "rate": _NUMBER,
     "volume": (ColumnType.INTEGER,),
     "currency": (ColumnType.TEXT,),
 }
+
+
+class _Recipes(dict[str, Recipe]):
+    """Recipes by dataset key; the packaged file of a source is read when one of its keys is looked up.
+
+    Reading all packaged vendors takes longer than planning a run that asks none of them. Whoever lists recipes, instead of looking one up,
+    calls `Catalogue.complete` first.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.waiting: dict[str, Callable[[], None]] = {}
+
+    def read(self, source: str) -> None:
+        """Reads the packaged file of a source, where that has not been done."""
+        load = self.waiting.pop(source, None)
+        if load is not None:
+            load()
+
+    def __missing__(self, key: str) -> Recipe:
+        self.read(key.partition(".")[0])
+        if dict.__contains__(self, key):
+            return dict.__getitem__(self, key)
+        raise KeyError(key)
+
+    def __contains__(self, key: object) -> bool:
+        if isinstance(key, str):
+            self.read(key.partition(".")[0])
+        return dict.__contains__(self, key)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The recipe, or the default where there is none."""
+        try:
+            return self[key]
+        except KeyError:
+            return default
 
 
 @dataclass(frozen=True)
@@ -43,14 +88,21 @@ class Catalogue:
     """Every source and recipe that this home knows.
 
     Attributes:
-        sources: declarations by source name.
-        recipes: recipes by dataset key, in the order of their files.
+        sources: declarations by source name; those of packaged vendors from when one of their recipes is looked up.
+        recipes: recipes by dataset key, in the order of their files; looking one up always finds it, a list is whole after `complete`.
         origins: the file that declares each dataset.
     """
 
     sources: dict[str, SourceDeclaration] = field(default_factory=dict)
-    recipes: dict[str, Recipe] = field(default_factory=dict)
+    recipes: dict[str, Recipe] = field(default_factory=_Recipes)
     origins: dict[str, Path] = field(default_factory=dict)
+
+    def complete(self) -> Catalogue:
+        """Itself, with every packaged file read."""
+        if isinstance(self.recipes, _Recipes):
+            for source in list(self.recipes.waiting):
+                self.recipes.read(source)
+        return self
 
     def recipe(self, dataset_key: str) -> Recipe:
         """The recipe of a dataset key.
@@ -61,14 +113,18 @@ class Catalogue:
         try:
             return self.recipes[dataset_key]
         except KeyError:
-            known = ", ".join(self.recipes) or "none"
+            known = ", ".join(self.complete().recipes) or "none"
             raise RecipeError(
                 f"there is no dataset {dataset_key!r}; known datasets: {known}. Add one in <home>/recipes/*.yaml."
             ) from None
 
 
 def load_catalogue(
-    overlay: Path | None = None, *, base_urls: Mapping[str, str] | None = None, more: Iterable[Path] = ()
+    overlay: Path | None = None,
+    *,
+    base_urls: Mapping[str, str] | None = None,
+    more: Iterable[Path] = (),
+    lazily: bool = False,
 ) -> Catalogue:
     """The packaged catalogue with the files of the overlay folder on top, in the order of their names.
 
@@ -81,6 +137,7 @@ def load_catalogue(
         base_urls: addresses in place of those that sources declare, by the environment variable that gives them
             (`settings.base_url_variables`).
         more: recipe files on top of those of the folder.
+        lazily: read a packaged vendor's file when one of its recipes is looked up.
 
     Raises:
         RecipeError: naming file, dataset and field.
@@ -91,11 +148,24 @@ def load_catalogue(
     packaged = sorted(PACKAGED.glob("*.yaml"))
     if not packaged:
         raise RecipeError(f"{PACKAGED}: no recipe file; the installation is incomplete, install the package again.")
-    for path in [*packaged, *_overlay_files(overlay), *more]:
-        origin.update(dict.fromkeys(_add_file(catalogue, path, overlay.parent if overlay else None), path))
+    home = overlay.parent if overlay else None
+
+    def add(path: Path) -> None:
+        origin.update(dict.fromkeys(_add_file(catalogue, path, home), path))
+        _check_tables(catalogue, origin)
+        _check_facts(catalogue, origin)
+
+    waiting = cast("_Recipes", catalogue.recipes).waiting
+    waiting.update({path.stem: partial(add, path) for path in packaged})
+    for path in [*_overlay_files(overlay), *more]:
+        origin.update(dict.fromkeys(_add_file(catalogue, path, home), path))
+    if not lazily:
+        catalogue.complete()
     _check_tables(catalogue, origin)
     _check_facts(catalogue, origin)
     for variable, address in (base_urls or {}).items():
+        for source in [name for name in waiting if base_url_variable(name) == variable.upper()]:
+            cast("_Recipes", catalogue.recipes).read(source)
         _ask_elsewhere(catalogue, variable, address)
     return catalogue
 
@@ -105,6 +175,7 @@ def _ask_elsewhere(catalogue: Catalogue, variable: str, address: str) -> None:
     reached = {base_url_variable(name): source for name, source in catalogue.sources.items() if source.http}
     source = reached.get(variable.upper())
     if source is None or source.http is None:
+        reached = {base_url_variable(name): source for name, source in catalogue.complete().sources.items() if source.http}
         known = f"such variables here: {', '.join(reached)}" if reached else "no source here is reached by HTTP"
         raise SettingsError(f"{variable} names no source that is reached by HTTP; {known}. Rename or unset it.")
     try:
@@ -115,22 +186,33 @@ def _ask_elsewhere(catalogue: Catalogue, variable: str, address: str) -> None:
 
 
 def _check_facts(catalogue: Catalogue, origin: dict[str, Path]) -> None:
-    """A fact's rows are one source's, so two of its datasets would overwrite each other's for ever."""
+    """Two datasets of a source would overwrite each other's rows of a fact for ever; a user's takes it from a packaged one."""
     owners: dict[tuple[str, str], str] = {}
-    for key, recipe in catalogue.recipes.items():
-        if recipe.gold:
-            owner = owners.setdefault((recipe.source, recipe.gold.object), key)
-            if owner != key:
-                raise RecipeError(
-                    f"{origin[key]}: dataset {key}, field gold.object: {owner} of the same source feeds {recipe.gold.object} already;"
-                    " let one of them feed it."
-                )
+    for key, recipe in _packaged_first(catalogue, origin):
+        if not recipe.gold:
+            continue
+        owner = owners.setdefault((recipe.source, recipe.gold.object), key)
+        if owner == key:
+            continue
+        if origin[owner].parent != PACKAGED or origin[key].parent == PACKAGED:
+            raise RecipeError(
+                f"{origin[key]}: dataset {key}, field gold.object: {owner} of the same source feeds {recipe.gold.object} already;"
+                " let one of them feed it."
+            )
+        replaced = catalogue.recipes[owner].model_dump(by_alias=True) | {"gold": None}
+        catalogue.recipes[owner] = Recipe.model_validate(replaced)
+        owners[recipe.source, recipe.gold.object] = key
+
+
+def _packaged_first(catalogue: Catalogue, origin: dict[str, Path]) -> list[tuple[str, Recipe]]:
+    """What clashes with a packaged recipe is to blame, whichever was read first."""
+    return sorted(catalogue.recipes.items(), key=lambda item: origin[item[0]].parent != PACKAGED)
 
 
 def _check_tables(catalogue: Catalogue, origin: dict[str, Path]) -> None:
     """Every silver table, history and table of the pipeline's own has a name of its own."""
     owners = {"rejected_rows": "the pipeline's own rejected_rows"}
-    for key, recipe in catalogue.recipes.items():
+    for key, recipe in _packaged_first(catalogue, origin):
         for table in (recipe.table, f"{recipe.table}_history"):
             owner = owners.setdefault(table, key)
             if owner != key:
@@ -171,9 +253,12 @@ def _add_file(catalogue: Catalogue, path: Path, home: Path | None) -> set[str]:
 
 
 def _source(catalogue: Catalogue, path: Path, data: Any, home: Path | None) -> SourceDeclaration:
+    name = data.get("name") if isinstance(data, dict) else data
+    if isinstance(name, str):
+        cast("_Recipes", catalogue.recipes).read(name)  # what it adds to, or replaces
     if isinstance(data, str):
         if data not in catalogue.sources:
-            known = ", ".join(catalogue.sources)
+            known = ", ".join(catalogue.complete().sources)
             raise RecipeError(
                 f"{path}: source {data!r} is not declared; known sources: {known}. Name one, or declare it with `source: {{name: ...}}`."
             )
@@ -212,7 +297,9 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
         if given - needed - optional:
             extra = ", ".join(sorted(given - needed - optional))
             raise RecipeError(f"{path}: dataset {name}, field gold.columns: {recipe.gold.object} does not know {extra}.")
-        if (recipe.gold.object == "fact_eod") != recipe.per_ticker:
+        if recipe.gold.object == "fact_eod" and not given & PRICES:
+            raise RecipeError(f"{path}: dataset {name}, field gold.columns: fact_eod needs one of {', '.join(sorted(PRICES))}.")
+        if (recipe.gold.object != "fact_fx") != recipe.per_ticker:
             raise RecipeError(
                 f"{path}: dataset {name}, field gold.object: {recipe.gold.object} does not fit"
                 f" per_ticker: {str(recipe.per_ticker).lower()}."

@@ -65,7 +65,7 @@ class RequestMode(StrEnum):
 class GoldTarget(_Model):
     """The one gold object that a dataset feeds, and which silver columns play which part in it."""
 
-    object: Literal["fact_eod", "fact_fx"]
+    object: Literal["fact_eod", "fact_fx", "fact_series"]
     columns: dict[str, ColumnName] = {}
 
 

@@ -185,7 +185,7 @@ class _Reading:
         for dataset, entries in data["datasets"].items():
             recipe = self.catalogue.recipes.get(dataset)
             if recipe is None:
-                known = ", ".join(self.catalogue.recipes)
+                known = ", ".join(self.catalogue.complete().recipes)
                 raise UniverseError(f"{self.origin}: there is no dataset {dataset!r}; known datasets: {known}.")
             if not recipe.per_ticker:
                 if entries:

@@ -17,21 +17,26 @@ if TYPE_CHECKING:
 
     from ops_pipeline.errors import UserError
 
-_Base: type[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
+_LOADER: type[Any] = getattr(yaml, "CBaseLoader", yaml.BaseLoader)
 
 
-class _StrictLoader(_Base):  # type: ignore[misc]
-    """Scalars as strings, no tags, no repeated keys."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key_node, _ in node.value:
-            key = str(key_node.value)
-            if key in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key!r} stands twice", key_node.start_mark)
-            seen.add(key)
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
-        return mapping
+def _plain(node: yaml.Node, within: frozenset[int] = frozenset()) -> Any:
+    """A node as text, list or dictionary: no tags, no repeated keys. A constructor of the library's own takes twice the time."""
+    if isinstance(node, yaml.ScalarNode):
+        return node.value
+    if id(node) in within:
+        raise yaml.constructor.ConstructorError(None, None, "an alias names what it stands in", node.start_mark)
+    inside = within | {id(node)}
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, inside) for item in node.value]
+    mapping: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "found a key that is no text", key.start_mark)
+        if key.value in mapping:
+            raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+        mapping[key.value] = _plain(value, inside)
+    return mapping
 
 
 def load_yaml(path: Path, error: type[UserError]) -> Any:
@@ -54,7 +59,8 @@ def parse_yaml(text: str, path: Path, error: type[UserError]) -> Any:
         error: when it is not valid YAML; the text names file and line.
     """
     try:
-        return yaml.load(text, Loader=_StrictLoader)  # noqa: S506 - a BaseLoader: it builds strings, lists and dictionaries only
+        node = yaml.compose(text, Loader=_LOADER)
+        return None if node is None else _plain(node)
     except yaml.YAMLError as e:
         mark = getattr(e, "problem_mark", None)
         where = f", line {mark.line + 1}" if mark else ""

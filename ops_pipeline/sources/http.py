@@ -27,7 +27,7 @@ from ops_pipeline.sources.base import Answer, Request, SourceError
 from ops_pipeline.sources.http_errors import Refusals, is_cut
 from ops_pipeline.sources.paging import Question, Series
 from ops_pipeline.sources.redaction import Redactor
-from ops_pipeline.sources.unpacking import ACCEPTED, BrokenBodyError, TooLargeError, unpacked
+from ops_pipeline.sources.unpacking import ACCEPTED, ZIP_BEGINNING, BrokenBodyError, TooLargeError, only_member, unpacked
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -86,27 +86,25 @@ class HttpClient:
                 f"{recipe.dataset_key} has no `request` block: add the path that {self._name} answers for it.", kind="permanent"
             )
         if recipe.request.in_one:
-            yield await self._ask(
-                self._address(recipe, request, Question(request.from_date, request.to_date)), recipe.answer.format
-            )
+            yield await self._ask(self._address(recipe, request, Question(request.from_date, request.to_date)), recipe)
             return
         series = Series(self._name, recipe.request, recipe.answer, request.from_date, request.to_date)
         part = 0
         while (question := series.question) is not None:
-            answer = await self._ask(self._address(recipe, request, question), recipe.answer.format)
+            answer = await self._ask(self._address(recipe, request, question), recipe)
             if series.take(answer.body):
                 part += 1
                 yield replace(answer, part=part, last=series.question is None)
 
-    async def _ask(self, url: URL, form: str) -> Answer:
+    async def _ask(self, url: URL, recipe: Recipe) -> Answer:
         """One answer, asked for again where that may help."""
         try:
-            return await self._send(url, form)
+            return await self._send(url, recipe)
         except SourceError as e:
             if not self._worth_another_try(e):
                 raise
             failure = e
-        return await self._again(failure, url, form)
+        return await self._again(failure, url, recipe)
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -157,20 +155,37 @@ class HttpClient:
 
     # --- one attempt ----------------------------------------------------------------------------------------------------------
 
-    async def _send(self, url: URL, form: str) -> Answer:
+    async def _send(self, url: URL, recipe: Recipe) -> Answer:
         came = await self._exchange(url)
         # Raised here and not where the library's own exception is being handled: it would hang on to that one as its context.
         if isinstance(came, SourceError):
             raise came
         status, headers, body = came
+        if recipe.request and recipe.request.unzip and body.startswith(ZIP_BEGINNING):
+            body = self._unzipped(body)
         body, redacted = self._redactor.body(body)
         refusal = self._refusals.find(status, body, headers)
-        if refusal is None and form == "json" and is_cut(body):
+        if refusal is None and recipe.answer.format == "json" and is_cut(body):
             refusal = self._refusals.transient("sent an answer that was cut", status=status, body=body)
         if refusal is not None:
             refusal.redacted = redacted
             raise refusal
         return Answer(body, status_code=status, redacted=redacted)
+
+    def _unzipped(self, body: bytes) -> bytes:
+        try:
+            return only_member(body, self._http.max_bytes)
+        except TooLargeError:
+            raise self._too_large(None) from None
+        except BrokenBodyError:
+            raise self._refusals.transient("sent a ZIP archive that is damaged, or holds more or less than one file") from None
+
+    def _too_large(self, status: int | None) -> SourceError:
+        return SourceError(
+            f"{self._name} sent an answer of more than {self._http.max_bytes} bytes: ask for less, or raise max_bytes.",
+            kind="permanent",
+            status_code=status,
+        )
 
     async def _exchange(self, url: URL) -> tuple[int, Mapping[str, str], bytes] | SourceError:
         """Status, headers and body, or what kept them from coming."""
@@ -183,11 +198,7 @@ class HttpClient:
                 body = await unpacked(response.content.iter_any(), headers.get("Content-Encoding", ""), self._http.max_bytes)
                 return status, headers, body
         except TooLargeError:
-            return SourceError(
-                f"{self._name} sent an answer of more than {self._http.max_bytes} bytes: ask for less, or raise max_bytes.",
-                kind="permanent",
-                status_code=status,
-            )
+            return self._too_large(status)
         except TimeoutError:
             return transient(f"did not answer within {self._http.timeout_seconds:g} s")
         except aiohttp.ClientConnectorCertificateError:
@@ -228,14 +239,14 @@ class HttpClient:
 
     # --- further attempts -----------------------------------------------------------------------------------------------------
 
-    async def _again(self, failure: SourceError, url: URL, form: str) -> Answer:
+    async def _again(self, failure: SourceError, url: URL, recipe: Recipe) -> Answer:
         """The attempts behind a first one that failed; tenacity is entered only here, it costs 70 us a call."""
         first = [failure]
 
         async def attempt() -> Answer:
             if first:
                 raise first.pop()
-            return await self._send(url, form)
+            return await self._send(url, recipe)
 
         retrying = tenacity.AsyncRetrying(
             sleep=self._sleep,

@@ -48,6 +48,7 @@ def _moment(lake: Lake) -> datetime:
 def _equals_a_rebuild(lake: Lake, made: Recipe, table: str) -> None:
     """Recomputing everything changes nothing, and building it from nothing gives the same rows, lineage and dates."""
     before, dates = lake.table(table), lake.table("gold.dim_date")
+    figures = lake.table(table, without=["built_at"])
     with lake.warehouse.transaction() as connection:
         assert rebuild(connection, made) == Changes()
     assert lake.table(table) == before
@@ -55,7 +56,7 @@ def _equals_a_rebuild(lake: Lake, made: Recipe, table: str) -> None:
     lake.execute(f"DELETE FROM {table} WHERE source = '{made.source}'")
     with lake.warehouse.transaction() as connection:
         rebuild(connection, made)
-    assert lake.table(table, without=["built_at"]) == [row[:-1] for row in before]
+    assert lake.table(table, without=["built_at"]) == figures
     assert lake.table("gold.dim_date") == dates
     lake.execute(f"DELETE FROM {table}")
     lake.execute(f"INSERT INTO {table} SELECT * FROM kept")

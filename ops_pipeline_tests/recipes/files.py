@@ -16,7 +16,7 @@ RECIPE: dict[str, Any] = {
     "columns": [{"name": "symbol", "type": "text", "required": True}, {"name": "price", "type": "double"}],
     "key": ["symbol"],
 }
-SOURCE: dict[str, Any] = {"name": "fmp", "description": "A vendor.", "client": "sample"}
+SOURCE: dict[str, Any] = {"name": "acme", "description": "A vendor.", "client": "sample"}
 
 
 def written(folder: Path, *recipes: dict[str, Any], source: object = "sample", name: str = "mine.yaml") -> Path:

@@ -155,7 +155,7 @@ def test_an_address_that_is_one(url: str) -> None:
     [
         ({"env": PASTED, "query": "k"}, "never the key itself"),
         ({"env": "ABCD1234EFGH5678", "query": "k"}, "never the key itself"),
-        ({"env": "fmp_api_key", "query": "k"}, "never the key itself"),
+        ({"env": "acme_api_key", "query": "k"}, "never the key itself"),
         ({"env": "OPS_PIPELINE_KEY", "query": "k"}, "those are settings"),
         ({"env": "_KEY", "query": "k"}, "never the key itself"),
         ({"env": "FMP_KEY"}, "name either `query` or `header`"),
@@ -233,8 +233,8 @@ def test_a_client_and_its_block_belong_together() -> None:
 @pytest.mark.parametrize(
     ("source", "recipe", "why"),
     [
-        (VENDOR, {}, "dataset fmp.profile, field request: missing"),
-        (SOURCE, {"request": REQUEST}, "field request: the source fmp is not asked by HTTP"),
+        (VENDOR, {}, "dataset acme.profile, field request: missing"),
+        (SOURCE, {"request": REQUEST}, "field request: the source acme is not asked by HTTP"),
         (VENDOR, {"request": {"path": "/x"}}, "field request: no part of it holds {ticker}"),
         (VENDOR, {"request": REQUEST, "per_ticker": False}, "field request: {ticker} has no value"),
         (VENDOR, {"request": {"path": "/{ticker}/{from_date}"}}, "field request: {from_date} has no value in the mode snapshot"),

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from ops_pipeline.errors import RecipeError
+from ops_pipeline.errors import RecipeError, SettingsError
 from ops_pipeline.recipes import loading
 from ops_pipeline.recipes.loading import load_catalogue
 from ops_pipeline_tests.recipes.files import RECIPE, SOURCE, without, written
@@ -32,13 +32,13 @@ def refusal(folder: Path) -> str:
 def test_the_packaged_catalogue_alone(tmp_path: Path) -> None:
     for overlay in (None, tmp_path, tmp_path / "missing"):
         catalogue = load_catalogue(overlay)
-        assert list(catalogue.recipes) == ["sample.eod-prices", "sample.fx-rates"]
-        assert list(catalogue.sources) == ["sample"]
+        assert {"sample.eod-prices", "sample.fx-rates", "ecb.fx-rates", "fmp.eod-prices"} <= catalogue.recipes.keys()
+        assert list(catalogue.sources) == ["coinbase", "ecb", "fmp", "fred", "sample", "tiingo"]
 
 
 def test_an_unknown_dataset_is_answered_with_those_that_there_are() -> None:
     for key in ("sample.nothing", "", "x'; --"):
-        with pytest.raises(RecipeError, match=re.escape(f"{key!r}") + ".*sample.eod-prices, sample.fx-rates"):
+        with pytest.raises(RecipeError, match=re.escape(f"{key!r}") + ".*ecb.fx-rates.*sample.eod-prices, sample.fx-rates"):
             load_catalogue().recipe(key)
     assert load_catalogue().recipe("sample.fx-rates").dataset == "fx-rates"
 
@@ -52,7 +52,7 @@ def test_a_users_file_adds_to_a_source_and_replaces_a_recipe(tmp_path: Path) -> 
     )
     written(tmp_path, RECIPE, {**prices, "lookback_days": 9})
     catalogue = load_catalogue(tmp_path)
-    assert list(catalogue.recipes) == ["sample.eod-prices", "sample.fx-rates", "sample.profile"]
+    assert set(catalogue.recipes) - set(load_catalogue().recipes) == {"sample.profile"}
     assert catalogue.recipe("sample.eod-prices").lookback_days == 9
     assert catalogue.recipe("sample.eod-prices").recipe_hash != load_catalogue().recipe("sample.eod-prices").recipe_hash
     assert catalogue.sources == load_catalogue().sources
@@ -60,10 +60,10 @@ def test_a_users_file_adds_to_a_source_and_replaces_a_recipe(tmp_path: Path) -> 
 
 def test_a_users_file_declares_a_source_of_its_own_and_a_later_file_uses_it(tmp_path: Path) -> None:
     written(tmp_path, source=SOURCE, name="a.yaml")
-    written(tmp_path, {**RECIPE, "discriminator": "annual"}, RECIPE, source="fmp", name="b.yml")
+    written(tmp_path, {**RECIPE, "discriminator": "annual"}, RECIPE, source="acme", name="b.yml")
     catalogue = load_catalogue(tmp_path)
-    assert list(catalogue.recipes)[2:] == ["fmp.profile.annual", "fmp.profile"]
-    assert catalogue.sources["fmp"].concurrency == 8
+    assert list(catalogue.recipes)[:2] == ["acme.profile.annual", "acme.profile"]
+    assert catalogue.sources["acme"].concurrency == 8
 
 
 def test_files_apply_in_the_order_of_their_names(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_later_file_replaces_a_source(tmp_path: Path) -> None:
     written(tmp_path, source={**SOURCE, "name": "sample", "concurrency": 2})
     catalogue = load_catalogue(tmp_path)
     assert catalogue.sources["sample"].concurrency == 2
-    assert len(catalogue.recipes) == 2
+    assert catalogue == load_catalogue() or catalogue.recipes == load_catalogue().recipes
 
 
 @pytest.mark.parametrize("text", ["", "# comments only\n", "---\n"])
@@ -141,7 +141,7 @@ def test_the_value_is_shown_and_further_problems_are_counted(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("gold", "changed", "why"),
     [
-        ({"object": "fact_eod"}, {}, "field gold.columns: fact_eod needs close"),
+        ({"object": "fact_eod"}, {}, "field gold.columns: fact_eod needs one of adjusted_close, close"),
         (
             {"object": "fact_eod", "columns": {"close": "close", "bid": "close"}},
             {},
@@ -165,12 +165,35 @@ VENUE = {"name": "venue", "type": "text", "required": True}
 
 def test_a_gold_object_that_has_it_is_taken(tmp_path: Path) -> None:
     written(tmp_path, {**RECIPE, **GOLD, **CLOSES}, source=SOURCE)
-    assert load_catalogue(tmp_path).recipe("fmp.profile").gold_table == "gold.fact_eod"
+    assert load_catalogue(tmp_path).recipe("acme.profile").gold_table == "gold.fact_eod"
 
 
 def test_two_datasets_of_one_source_do_not_feed_one_fact(tmp_path: Path) -> None:
     written(tmp_path, {**RECIPE, **GOLD, **CLOSES}, {**RECIPE, **GOLD, **CLOSES, "dataset": "light"}, source=SOURCE)
-    assert "dataset fmp.light, field gold.object: fmp.profile of the same source feeds fact_eod already" in refusal(tmp_path)
+    assert "dataset acme.light, field gold.object: acme.profile of the same source feeds fact_eod already" in refusal(tmp_path)
+
+
+def test_a_users_recipe_takes_the_fact_from_a_packaged_one(tmp_path: Path) -> None:
+    written(tmp_path, {**RECIPE, **GOLD, **CLOSES, "dataset": "closes"}, source="sample")
+    found = load_catalogue(tmp_path, lazily=True)
+    assert (found.recipe("sample.closes").gold_table, found.recipe("sample.eod-prices").gold_table) == ("gold.fact_eod", None)
+    assert load_catalogue().recipe("sample.eod-prices").gold_table == "gold.fact_eod"
+
+
+def test_packaged_vendors_are_read_when_they_are_looked_up(tmp_path: Path) -> None:
+    catalogue = load_catalogue(tmp_path, lazily=True)
+    assert (list(catalogue.recipes), "ecb.fx-rates" in catalogue.recipes) == ([], True)
+    assert catalogue.recipes["fred.series"] == load_catalogue().recipes["fred.series"]
+    assert {key.partition(".")[0] for key in catalogue.recipes} == catalogue.sources.keys() == {"ecb", "fred"}
+    assert (catalogue.recipes.get("tiingo.nothing"), "nothing" in catalogue.recipes) == (None, False)
+    with pytest.raises(KeyError):
+        catalogue.recipes["nothing.at-all"]
+    assert catalogue.complete() == load_catalogue()
+    moved = load_catalogue(lazily=True, base_urls={"OPS_PIPELINE_SOURCE_ECB_BASE_URL": "http://localhost:1"})
+    assert moved.sources["ecb"].http is not None
+    assert moved.sources["ecb"].http.base_url == "http://localhost:1"
+    with pytest.raises(SettingsError, match="such variables here: OPS_PIPELINE_SOURCE_COINBASE_BASE_URL, "):
+        load_catalogue(lazily=True, base_urls={"OPS_PIPELINE_SOURCE_SAMPLE_BASE_URL": "http://localhost:1"})
 
 
 @pytest.mark.parametrize(
@@ -195,7 +218,7 @@ def test_a_gold_object_can_hold_what_it_gets(tmp_path: Path, changed: dict[str, 
         ("source: sample\nrecipes: x", "must be a list"),
         ("source: sample\nrecipes: {a: b}", "must be a list"),
         ("source: sample\nrecipes: [x]", "recipe 1 must be a mapping"),
-        ("source: other", "source 'other' is not declared; known sources: sample"),
+        ("source: other", "source 'other' is not declared; known sources: coinbase, ecb, fmp, fred, sample, tiingo"),
         ("source:", "source '' is not declared"),
         ("source: [a]", "source: Input should be a valid dictionary"),
         ("source: {name: a, client: sample}", "source, field description: Field required"),

@@ -231,7 +231,7 @@ def test_a_recipe_that_contradicts_itself_is_refused(changed: dict[str, Any], wh
 )
 def test_what_a_recipe_must_say(field: str) -> None:
     with pytest.raises(ValidationError, match=field):
-        Recipe.model_validate(without({**RECIPE, "source": "fmp"}, field))
+        Recipe.model_validate(without({**RECIPE, "source": "acme"}, field))
 
 
 @pytest.mark.parametrize(
