@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dagster import Definitions, in_process_executor
 
+from ops_pipeline.defs.alerts import build_alerts
 from ops_pipeline.defs.assets import build_assets
 from ops_pipeline.defs.automation import build_intraday, build_job, build_retention, build_schedule, build_sensor, build_sweep
 from ops_pipeline.defs.checks import build_checks
@@ -41,7 +42,7 @@ def build_defs(context: Context | None = None, resources: Mapping[str, Any] | No
         asset_checks=build_checks(home),
         jobs=[job],
         schedules=[build_schedule(home, job)],
-        sensors=[build_sensor(home), build_intraday(home, job), build_sweep(home), build_retention(home)],
+        sensors=[build_sensor(home), build_intraday(home, job), build_sweep(home), build_retention(home), *build_alerts(home)],
         resources={"ops": ops, **(resources or {})},
         executor=in_process_executor,
     )

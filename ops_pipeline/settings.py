@@ -15,7 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from ops_pipeline.errors import SettingsError
@@ -86,6 +86,14 @@ class Settings(BaseSettings):
     dashboard_url: str = Field(
         default="http://127.0.0.1:8501", description="where the dashboard is opened, for links of Dagster to it"
     )
+    alert_urls: SecretStr | None = Field(
+        default=None,
+        description="where alerts of failed runs, stale data and findings go: apprise addresses, separated by blanks; default: nowhere",
+    )
+    heartbeat_url: SecretStr | None = Field(
+        default=None,
+        description="address of a watchdog such as healthchecks.io, which is asked after each scheduled run, with /fail after a failed one",
+    )
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         default="WARNING", description="level of the command line's log on standard error"
     )
@@ -113,6 +121,13 @@ class Settings(BaseSettings):
             ZoneInfo(value)
         except (ZoneInfoNotFoundError, ValueError, OSError) as e:
             raise ValueError(f"{value!r} is not an IANA time zone such as Europe/London") from e
+        return value
+
+    @field_validator("heartbeat_url")
+    @classmethod
+    def _over_http(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not value.get_secret_value().startswith(("https://", "http://")):
+            raise ValueError("write an address that begins with https:// or http://")
         return value
 
     @field_validator("publish")
@@ -182,6 +197,9 @@ def _refuse_unknown_variables() -> None:
             raise SettingsError(f"{variable} is no setting of ops_pipeline; {hint} Rename or unset it.")
 
 
+_SECRETS = frozenset(name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation))
+
+
 def load_settings(**overrides: Any) -> Settings:
     """The settings from the environment, with overrides (command-line options) on top; an override of None is left out.
 
@@ -197,4 +215,6 @@ def load_settings(**overrides: Any) -> Settings:
         name = str(problem["loc"][0]) if problem["loc"] else "?"
         origin = f"the option for {name}" if name in given else f"{PREFIX}{name.upper()}"
         message = problem["msg"].removeprefix("Value error, ")
+        if name in _SECRETS:
+            raise SettingsError(f"{origin} has a value that cannot be used: {message}. Change or unset it.") from None
         raise SettingsError(f"{origin} has the value {problem.get('input')!r}: {message}. Change or unset it.") from e

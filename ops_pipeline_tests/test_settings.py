@@ -5,6 +5,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from pydantic import SecretStr
 
 from ops_pipeline.errors import SettingsError
 from ops_pipeline.settings import PREFIX, Settings, load_settings
@@ -44,6 +45,8 @@ def test_every_variable_has_its_own_place(monkeypatch: pytest.MonkeyPatch) -> No
         "PUBLISH_KEEP_MINUTES": ("5", 5),
         "DAGSTER_URL": ("https://dagster.example/", "https://dagster.example"),
         "DASHBOARD_URL": ("http://192.0.2.7:8501", "http://192.0.2.7:8501"),
+        "ALERT_URLS": ("json://a json://b", SecretStr("json://a json://b")),
+        "HEARTBEAT_URL": ("https://a/b", SecretStr("https://a/b")),
         "LOG_LEVEL": ("DEBUG", "DEBUG"),
     }
     assert {name.lower() for name in given} == set(Settings.model_fields)

@@ -28,8 +28,10 @@ from dagster import (
 )
 
 from ops_pipeline import __version__
+from ops_pipeline.alerts.sending import beat
 from ops_pipeline.defs.batch import BatchConfig, read_keys
 from ops_pipeline.defs.checks import log_checks
+from ops_pipeline.defs.due import SOURCE_TAG
 from ops_pipeline.defs.events import (
     STEP,
     Schemas,
@@ -125,8 +127,10 @@ def build_assets(base: Context) -> AssetsDefinition:
     )
     def lake(context: AssetExecutionContext, config: BatchConfig, ops: OpsDuckDBResource) -> Iterator[AssetMaterialization]:
         home = replace(base, service=OpsService(ops.warehouse))
+        well = False
         try:
             _run(context, home, config)
+            well = True
         except UserError as e:
             raise Failure(str(e), allow_retries=False) from e
         except RuntimeError as e:
@@ -134,6 +138,9 @@ def build_assets(base: Context) -> AssetsDefinition:
             if isinstance(e.__cause__, DagsterExecutionInterruptedError):
                 raise e.__cause__ from e
             raise
+        finally:
+            if SOURCE_TAG in context.run.tags:
+                beat(home.settings.heartbeat_url, well=well, notify=context.log.warning)
         yield from ()  # a generator may end without outputs, a function may not; the events are logged, see `events.tell`
 
     return lake

@@ -27,6 +27,7 @@ from dagster import (
     sensor,
 )
 
+from ops_pipeline.alerts.sending import beat
 from ops_pipeline.clock import utc_now
 from ops_pipeline.defs.due import BATCH_TAGS, due_by_source, in_hand, recently_failed, run_request
 from ops_pipeline.defs.partitions import TICKERS
@@ -76,8 +77,11 @@ def build_schedule(home: Context, job: UnresolvedAssetJobDefinition) -> Schedule
         try:
             due = due_by_source(home, moment)
         except UserError as e:
+            beat(home.settings.heartbeat_url, well=False, notify=context.log.warning)
             return SkipReason(str(e))
         if not due:
+            # No run will tell the watchdog that all is well.
+            beat(home.settings.heartbeat_url, well=True, notify=context.log.warning)
             return SkipReason("nothing is due: everything settled is stored")
         # Of a repeated tick, Dagster launches nothing whose key it has seen.
         return [run_request(home, source, keys, moment, f"daily {source} {moment.isoformat()}") for source, keys in due.items()]
