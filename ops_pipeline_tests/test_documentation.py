@@ -10,6 +10,7 @@ import pytest
 from ops_pipeline.ops.columns import COLUMNS
 from ops_pipeline.recipes.loading import load_catalogue
 from ops_pipeline.settings import PREFIX, Settings, base_url_variable
+from ops_pipeline_tests.lake import good_rows, stage_bodies
 
 ROOT = Path(__file__).parent.parent
 # One variable a source, and so no field of the settings.
@@ -36,6 +37,29 @@ def test_the_vendor_of_the_readme_is_one(tmp_path: Path) -> None:
     catalogue = load_catalogue(tmp_path)
     assert catalogue.sources["acme"].http is not None
     assert catalogue.recipes["acme.eod-prices"].request is not None
+
+
+def test_the_dataset_of_the_vendors_page_reads_the_answer_that_stands_there(tmp_path: Path) -> None:
+    page = (ROOT / "docs" / "vendors.md").read_text(encoding="utf-8")
+    (answer,) = re.findall(r"```json\n(.*?)```", page, re.DOTALL)
+    (example,) = re.findall(r"```yaml\n(.*?)```", page, re.DOTALL)
+    (tmp_path / "fmp-filed.yaml").write_text(example, encoding="utf-8")
+    recipe = load_catalogue(tmp_path, lazily=True).recipe("fmp.income-statement-filed.annual")
+    staged = stage_bodies(tmp_path, recipe, [answer.encode()])
+    assert staged.profiles[0].unreadable is None
+    assert [(row["fiscal_year"], row["item"], row["value"]) for row in good_rows(staged)] == [
+        (2024, "leaseincome", 5043700000.0),
+        (2024, "otherincome", 227400000.0),
+        (2024, "revenues", 5271100000.0),
+    ]
+
+
+def test_every_packaged_vendor_stands_on_the_vendors_page_with_its_key() -> None:
+    page = (ROOT / "docs" / "vendors.md").read_text(encoding="utf-8")
+    for name, source in load_catalogue().sources.items():
+        if source.http is not None:
+            (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+            assert source.http.key is None or f"`{source.http.key.env}`" in row
 
 
 def test_the_readme_names_no_setting_that_does_not_exist() -> None:

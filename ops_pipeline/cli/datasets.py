@@ -18,6 +18,7 @@ from ops_pipeline.errors import DatabaseMissingError
 if TYPE_CHECKING:
     from ops_pipeline.engine.context import Context
     from ops_pipeline.ops.drift import Drift
+    from ops_pipeline.recipes.answers import AnswerFormat
     from ops_pipeline.recipes.http import ApiKey, HttpRequest, HttpSource
     from ops_pipeline.recipes.models import Recipe
 
@@ -150,6 +151,24 @@ def _asking(http: HttpSource, request: HttpRequest) -> dict[str, str]:
     }
 
 
+def _answer(answer: AnswerFormat) -> str:
+    """How the answer is laid out, in words."""
+    parts: list[str] = [answer.format]
+    if answer.records is not None:
+        parts.append(f"records at {answer.records or 'its top'}")
+    if answer.record != "object":
+        parts.append({"array": "records are arrays", "parallel": "lists side by side"}[answer.record])
+    if answer.unpivot:
+        parts.append(f"unpivoted to {answer.unpivot.name_to} and {answer.unpivot.value_to}")
+    if not answer.header:
+        parts.append("without header")
+    if answer.missing:
+        parts.append(f"without a value: {', '.join(text or 'an empty text' for text in answer.missing)}")
+    if answer.ignored:
+        parts.append(f"not taken: {', '.join(answer.ignored)}")
+    return "; ".join(parts)
+
+
 def _print_contract(context: Context, recipe: Recipe) -> None:
     from rich.table import Table
     from rich.text import Text
@@ -170,13 +189,7 @@ def _print_contract(context: Context, recipe: Recipe) -> None:
         "sessions": f"{recipe.calendar}, {recipe.timezone}; final at {recipe.settles_at:%H:%M}"
         + (f", {recipe.settles_after_days} days later" if recipe.settles_after_days else ""),
         "lookback": f"{recipe.lookback_days} days",
-        "answer": recipe.answer.format
-        + (
-            f", unpivoted to {recipe.answer.unpivot.name_to} and {recipe.answer.unpivot.value_to}"
-            if recipe.answer.unpivot
-            else ""
-        )
-        + (f", without a value: {', '.join(recipe.answer.missing)}" if recipe.answer.missing else ""),
+        "answer": _answer(recipe.answer),
         "key": ", ".join(recipe.silver_key),
         "silver": f"{recipe.silver_table}, changes in {recipe.history_table}",
         "gold": recipe.gold_table or "none",
