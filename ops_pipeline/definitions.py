@@ -5,9 +5,10 @@ Belongs here: `build_defs`. Does not belong here: any of the things.
 
 from __future__ import annotations
 
+import warnings
 from typing import TYPE_CHECKING, Any
 
-from dagster import Definitions, in_process_executor
+from dagster import BetaWarning, Definitions, in_process_executor, with_source_code_references
 
 from ops_pipeline.defs.alerts import build_alerts
 from ops_pipeline.defs.assets import build_assets
@@ -19,6 +20,8 @@ from ops_pipeline.settings import load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from dagster import AssetsDefinition
 
 
 def build_defs(context: Context | None = None, resources: Mapping[str, Any] | None = None) -> Definitions:
@@ -38,7 +41,7 @@ def build_defs(context: Context | None = None, resources: Mapping[str, Any] | No
     )
     job = build_job()
     return Definitions(
-        assets=[build_assets(home)],
+        assets=_with_code_references(build_assets(home)),
         asset_checks=build_checks(home),
         jobs=[job],
         schedules=[build_schedule(home, job)],
@@ -46,6 +49,13 @@ def build_defs(context: Context | None = None, resources: Mapping[str, Any] | No
         resources={"ops": ops, **(resources or {})},
         executor=in_process_executor,
     )
+
+
+def _with_code_references(assets: AssetsDefinition) -> list[Any]:
+    """The assets with the place of their code; Dagster warns at every start that its function for this is young, which helps no user."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", BetaWarning)
+        return list(with_source_code_references([assets]))
 
 
 defs = build_defs()

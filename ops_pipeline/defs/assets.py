@@ -31,6 +31,7 @@ from ops_pipeline import __version__
 from ops_pipeline.alerts.sending import beat
 from ops_pipeline.defs.batch import BatchConfig, read_keys
 from ops_pipeline.defs.checks import log_checks
+from ops_pipeline.defs.details import ABOUT, FEW_KEYS, dashboard_address
 from ops_pipeline.defs.due import SOURCE_TAG
 from ops_pipeline.defs.events import (
     STEP,
@@ -42,6 +43,7 @@ from ops_pipeline.defs.events import (
     materialization,
     report_planned,
     tag_outcomes,
+    tag_vendors,
     tell,
 )
 from ops_pipeline.defs.partitions import (
@@ -67,18 +69,6 @@ PROGRESS_SECONDS = 10.0
 # Dagster keeps the objects of logged events, 3.6 kB each, until the step ends: 100,000 keys would take more than a gigabyte.
 KEPT_EVENTS = 5_000
 
-_ABOUT = {
-    "bronze": (
-        "Every vendor answer as received: compressed, never overwritten, one ledger row each in `ops.file_ingestions`. "
-        "Materializing a partition asks the vendor for what is missing, from the day after the watermark."
-    ),
-    "silver": (
-        "Answers typed and merged into one table a dataset, `silver.<source>_<dataset>`, with the file that each row came from; "
-        "refused records in `silver.rejected_rows`, every change in `silver.<source>_<dataset>_history`."
-    ),
-    "gold": "Analytics: `gold.fact_eod`, `gold.fact_fx` and `gold.fact_series`, `gold.dim_instrument`, `gold.dim_date`.",
-}
-
 
 def asset_specs(context: Context) -> list[AssetSpec]:
     """The three assets as a user sees them."""
@@ -91,7 +81,7 @@ def asset_specs(context: Context) -> list[AssetSpec]:
         AssetSpec(
             layer,
             deps=[LAYERS[i - 1]] if i else [],
-            description=_ABOUT[layer],
+            description=ABOUT[layer],
             skippable=True,
             group_name="market_data",
             kinds=kinds[layer],
@@ -100,6 +90,7 @@ def asset_specs(context: Context) -> list[AssetSpec]:
             metadata={
                 "ledger": "ops.file_ingestions",
                 "datasets": MetadataValue.md(_datasets(context, layer)),
+                "dashboard": MetadataValue.url(dashboard_address(context, "coverage")),
             },
         )
         for i, layer in enumerate(LAYERS)
@@ -161,6 +152,8 @@ def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> 
             options = replace(options, now=_began(context, family[-1]))
         keys = _keys(context, home, config, options)
         tag_outcomes(context, None)
+        tag_vendors(context, keys)
+        context.log.info("in the dashboard: %s", dashboard_address(home, "run", run_id=context.run.run_id))
         outcomes, failed = _follow(context, home, keys, options, layers)
         context.log.info("%d keys: %s", len(keys), counts(outcomes))
         tag_outcomes(context, outcomes)
@@ -173,7 +166,7 @@ def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> 
         if published and published.created:
             context.log.info("published version %s", published.version)
         if failed:
-            raise _failure(failed, outcomes)
+            raise _failure(failed, outcomes, dashboard_address(home, "run", run_id=context.run.run_id, tab="Errors"))
 
 
 def _follow(
@@ -188,6 +181,7 @@ def _follow(
     failed: list[Outcome] = []
     told = 0
     schemas = Schemas(home)
+    closely = len(keys) <= FEW_KEYS
     progress = Progress(len(set(keys)), every_seconds=PROGRESS_SECONDS)
     with closing(run_batch(home, keys, options, run_id=context.run.run_id)) as run:
         for outcome in run:
@@ -197,7 +191,7 @@ def _follow(
                 context.log.error("%s failed in %s: %s", outcome.key, outcome.failed_layer, outcome.reason)
             for layer in layers:
                 if closes(layer, outcome, planned=context.run.is_partitioned):
-                    tell(context, materialization(home, schemas, layer, outcome))
+                    tell(context, materialization(home, schemas, layer, outcome, closely=closely))
                     told += 1
                     if told % KEPT_EVENTS == 0:
                         forget_told(context)
@@ -246,7 +240,7 @@ def _began(context: AssetExecutionContext, run_id: str) -> datetime | None:
     return datetime.fromtimestamp(record.start_time, UTC) if record and record.start_time else None
 
 
-def _failure(failed: Sequence[Outcome], outcomes: Counter[OutcomeKind]) -> Failure:
+def _failure(failed: Sequence[Outcome], outcomes: Counter[OutcomeKind], dashboard: str) -> Failure:
     shown = "\n".join(f"- `{o.key}` in {o.failed_layer}: {o.reason}" for o in failed[:SHOWN_FAILURES])
     more = f"\n- and {len(failed) - SHOWN_FAILURES} more: `ops-pipeline show` lists them" if len(failed) > SHOWN_FAILURES else ""
     return Failure(
@@ -255,6 +249,7 @@ def _failure(failed: Sequence[Outcome], outcomes: Counter[OutcomeKind]) -> Failu
         metadata={
             "failed": MetadataValue.md(shown + more),
             "outcomes": MetadataValue.json({k.value: n for k, n in outcomes.items()}),
+            "dashboard": MetadataValue.url(dashboard),
         },
         allow_retries=False,
     )

@@ -21,8 +21,10 @@ from dagster import (
 )
 from dagster._utils.interrupts import capture_interrupts, pop_captured_interrupt
 
+from ops_pipeline.defs.details import closer_look, links, seconds
 from ops_pipeline.defs.partitions import to_dagster
 from ops_pipeline.engine.outcome import LAYERS, Outcome, OutcomeKind
+from ops_pipeline.recipes.keys import split_dataset_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -30,11 +32,15 @@ if TYPE_CHECKING:
     from dagster import AssetCheckEvaluation, AssetExecutionContext, RawMetadataValue
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.recipes.universe import PartitionKey
 
 STEP = "lake"
 """The name of the one step that fetches and promotes."""
 
 FAILED_TAG, OUTCOMES_TAG = "ops_pipeline/failed", "ops_pipeline/outcomes"
+VENDOR_TAG = "ops_pipeline/vendor.{}"
+"""A tag of the value `yes` for every source that a run asks: the list of runs can be filtered by vendor. It is not `ops_pipeline/source`,
+which stands on what the schedule launches and makes runs of a source wait for each other."""
 
 log = logging.getLogger("ops_pipeline.defs")
 
@@ -90,9 +96,13 @@ class Schemas:
         return self.known[table]
 
 
-def materialization(context: Context, schemas: Schemas, layer: str, outcome: Outcome) -> AssetMaterialization:
-    """One layer's event for one key, with what the key's files say."""
-    told = metadata(context, layer, outcome)
+def materialization(
+    context: Context, schemas: Schemas, layer: str, outcome: Outcome, *, closely: bool = False
+) -> AssetMaterialization:
+    """One layer's event for one key, with what the key's files say; `closely` adds what has to be read for it."""
+    told = metadata(context, layer, outcome) | links(context, layer, outcome)
+    if closely:
+        told |= closer_look(context, layer, outcome)
     table = told.get("dagster/table_name")
     schema = schemas.of(table) if isinstance(table, str) else None
     if schema is not None:
@@ -133,6 +143,9 @@ def metadata(context: Context, layer: str, outcome: Outcome) -> dict[str, RawMet
             found["rows_updated"] = sum(f.gold_rows_updated for f in files)
             rows = sum(f.gold_rows_created + f.gold_rows_updated for f in files)
     found["dagster/row_count"] = rows
+    taken = seconds(layer, files)
+    if taken is not None:
+        found["seconds"] = taken
     return found
 
 
@@ -177,6 +190,13 @@ def counts(outcomes: Mapping[OutcomeKind, int]) -> str:
     """How many keys came to which outcome, such as `497 promoted, 3 failed`."""
     ordered = sorted(outcomes.items(), key=lambda item: -item[1])
     return ", ".join(f"{count} {kind.value.replace('_', ' ')}" for kind, count in ordered if count) or "none"
+
+
+def tag_vendors(context: AssetExecutionContext, keys: Iterable[PartitionKey]) -> None:
+    """Puts the sources of a run's keys on the run."""
+    vendors = sorted({split_dataset_key(dataset)[0] for dataset in {key.dataset for key in keys}})
+    if vendors:
+        context.instance.add_run_tags(context.run.run_id, {VENDOR_TAG.format(name): "yes" for name in vendors})
 
 
 def tag_outcomes(context: AssetExecutionContext, outcomes: Mapping[OutcomeKind, int] | None) -> None:

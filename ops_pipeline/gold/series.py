@@ -111,6 +111,25 @@ def silver_points(
     return _points(connection, query, recipe.date_column, (column,), parameters, since, limit)
 
 
+def newest_rows(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, ticker: str, *, limit: int = 5
+) -> tuple[list[str], list[tuple[object, ...]]]:
+    """The names of a silver table's own columns, and its newest rows of one ticker, or of the whole dataset where it has none.
+
+    Raises:
+        duckdb.CatalogException: when the table does not exist yet.
+    """
+    names = [name for name, _ in recipe.silver_columns]
+    where, parameters = ("ticker = ?", [ticker]) if recipe.per_ticker else ("true", [])
+    order = f"ORDER BY {identifier(recipe.date_column)} DESC" if recipe.date_column else "ORDER BY known_at DESC"
+    found = connection.execute(
+        f"""SELECT {", ".join(identifier(n) for n in names)} FROM {recipe.silver_table} WHERE {where} {order}
+        LIMIT {max(1, min(limit, MAX_POINTS))}""",
+        parameters,
+    ).fetchall()
+    return names, found
+
+
 def _of(recipe: Recipe, series: str) -> dict[str, object]:
     return {"series": series, "source": recipe.source}
 

@@ -82,7 +82,7 @@ def test_the_run_ends_with_how_many_keys_came_to_what(lake: Lake, source: Faulty
     source.failing = {"IBM"}
     result = lake.batch(partitions=[*CELLS, f"{FX}|AAPL"])
     said = "2 promoted, 1 not applicable, 1 failed"
-    assert lake.tags(result) == {"kind": "batch", "failed": "1", "outcomes": said}
+    assert lake.tags(result) == {"kind": "batch", "failed": "1", "outcomes": said, "vendor.sample": "yes"}
     logged = [e.user_message for e in lake.instance.all_logs(result.run_id)]
     assert f"4 keys: {said}" in logged
 

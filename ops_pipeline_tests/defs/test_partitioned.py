@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dagster as dg
 
-from ops_pipeline_tests.defs.homes import EOD, FX, LAYERS, TICKERS, Faulty, Lake
+from ops_pipeline_tests.defs.homes import EOD, FX, LAYERS, TICKERS, Faulty, Lake, materializations
 
 CHECKS = ("every_record_is_accounted_for", "silver_holds_what_the_ledger_counted")
 CELLS = [f"{EOD}|{t}" for t in TICKERS]
@@ -26,6 +26,35 @@ def test_one_cell(lake: Lake) -> None:
     assert columns["date"] == ("date", "trading session", False)
     assert {"ticker", "bronze_file_id", "run_id", "known_at", "ingested_at"} <= set(columns)
     assert (told["from_date"], told["to_date"]) == ("2000-03-01", "2013-03-01")
+    assert told["seconds"] > 0
+    assert told["dashboard"] == "http://127.0.0.1:8501/partition?dataset=sample.eod-prices&ticker=AAPL"
+    rows = [record.data for record in event.materialization.metadata["newest_rows"].records]
+    assert [row["date"] for row in rows] == ["2013-03-01", "2013-02-28", "2013-02-27", "2013-02-26", "2013-02-25"]
+    assert rows[0]["ticker"] == "AAPL"
+    origins = told["dagster/column_lineage"].deps_by_column
+    assert [(d.asset_key.to_user_string(), d.column_name) for d in origins["adj_close"]] == [("bronze", "adjClose")]
+    assert lake.tags(result)["vendor.sample"] == "yes"
+
+
+def test_gold_tells_which_columns_of_silver_it_is_made_of_and_bronze_leads_to_the_file(lake: Lake) -> None:
+    result = lake.materialize(CELLS[0])
+    told = {m.asset_key.to_user_string(): m.metadata for m in materializations(lake.instance, result.run_id)}
+    origins = told["gold"]["dagster/column_lineage"].value.deps_by_column
+    assert {name: [d.column_name for d in deps] for name, deps in origins.items()} == {
+        "date": ["date"], "close": ["close"], "adjusted_close": ["adj_close"], "volume": ["volume"],
+        "simple_return": ["adj_close"], "log_return": ["adj_close"], "volatility_20d": ["adj_close"],
+    }  # fmt: skip
+    ((run_id, file_id),) = lake.rows("SELECT run_id, file_id FROM ops.file_ingestions WHERE ticker = 'AAPL'")
+    assert told["bronze"]["file"].value == f"http://127.0.0.1:8501/file?run_id={run_id}&file_id={file_id}"
+
+
+def test_every_asset_says_what_it_is_and_where_its_code_stands(lake: Lake) -> None:
+    for spec in lake.defs.resolve_all_asset_specs():
+        assert len(spec.description or "") > 200
+        assert spec.owners
+        assert spec.kinds
+        assert spec.metadata["dashboard"].value == "http://127.0.0.1:8501/coverage"
+        assert "dagster/code_references" in spec.metadata
 
 
 def test_a_cell_that_is_done_or_does_not_apply_closes_and_succeeds(lake: Lake) -> None:
@@ -74,7 +103,7 @@ def test_a_key_without_quota_closes_and_is_no_failure(lake: Lake, source: Faulty
     assert result.success
     assert lake.outcomes(result) == {CELLS[0]: "promoted", CELLS[1]: "deferred", CELLS[2]: "promoted"}
     assert sorted(lake.told(result)) == sorted((layer, cell) for layer in LAYERS for cell in CELLS)
-    assert lake.tags(result) == {"failed": "0", "outcomes": "2 promoted, 1 deferred"}
+    assert lake.tags(result) == {"failed": "0", "outcomes": "2 promoted, 1 deferred", "vendor.sample": "yes"}
     single = lake.materialize(CELLS[1])
     assert single.success
     assert lake.outcomes(single) == {CELLS[1]: "deferred"}
