@@ -27,6 +27,7 @@ from ops_pipeline.errors import UserError
 from ops_pipeline.publish.manifest import Manifest, read_manifest
 from ops_pipeline.publish.versions import LAKE, Lease, Versions, literally
 from ops_pipeline.settings import load_settings
+from ops_pipeline.silver.typing_sql import identifier, literal
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from ops_pipeline.publish.layout import Column
     from ops_pipeline.publish.manifest import PublishedTable
 
-__all__ = ["Lake", "ReadError", "Table", "gold", "history", "lake", "silver", "tables"]
+__all__ = ["Lake", "ReadError", "Table", "as_of", "gold", "history", "lake", "silver", "tables"]
 
 
 class ReadError(UserError):
@@ -180,6 +181,32 @@ class Lake:
         """Every change of a dataset's rows, oldest first by `merged_at`. Raises ReadError when it is not published."""
         return self.table(f"{self.silver(dataset).name}_history")
 
+    def as_of(self, name: str, moment: datetime) -> duckdb.DuckDBPyRelation:
+        """The rows as they stood at a time: what we knew then, by the dataset's default clock.
+
+        Args:
+            name: a dataset, such as `sample.eod-prices`, or a gold fact, such as `gold.fact_eod`.
+            moment: the time, with a zone.
+
+        Returns:
+            a DuckDB relation: `.df()`, `.pl()` and `.to_arrow_table()` read it.
+
+        Raises:
+            ReadError: for a time without a zone, and where there is no history of it.
+        """
+        if moment.tzinfo is None:
+            raise ReadError(f"the time {moment} has no zone; give one, such as datetime(2026, 1, 31, tzinfo=UTC).")
+        table = self.table(name).name if name.startswith("gold.") else self.silver(name).name
+        schema, _, short = table.partition(".")
+        macro = f"{identifier(schema)}.{identifier(f'{short}_as_of')}"
+        import duckdb
+
+        connection = self.duckdb()
+        try:
+            return connection.sql(f"SELECT * FROM {macro}(TIMESTAMPTZ {literal(moment.isoformat())})")
+        except duckdb.Error as e:
+            raise ReadError(f"{table} has no history that is published: only datasets and the facts made of them have.") from e
+
     def duckdb(self) -> duckdb.DuckDBPyConnection:
         """A DuckDB connection with a view a table, under the names that they have in the database; the same one at every call."""
         if self._connection is None:
@@ -260,6 +287,11 @@ def gold(name: str, *, home: str | Path | None = None) -> Table:
 def history(dataset: str, *, home: str | Path | None = None) -> Table:
     """Every change of a dataset's rows. Raises ReadError when it is not published."""
     return _newest(home).history(dataset)
+
+
+def as_of(name: str, moment: datetime, *, home: str | Path | None = None) -> duckdb.DuckDBPyRelation:
+    """A dataset or a gold fact as it stood at a time; see `Lake.as_of`. Raises ReadError when it has no published history."""
+    return _newest(home).as_of(name, moment)
 
 
 def tables(home: str | Path | None = None) -> list[Table]:

@@ -15,7 +15,7 @@ import duckdb
 
 from ops_pipeline.errors import UserError
 from ops_pipeline.publish.layout import Column, Layout, Part, Table, day_of, series_of
-from ops_pipeline.silver.typing_sql import literal
+from ops_pipeline.silver.typing_sql import identifier, literal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -105,6 +105,23 @@ def list_tables(
         for name, comment in tables
         if name in selection
     ]
+
+
+def list_objects(connection: duckdb.DuckDBPyConnection) -> tuple[str, ...]:
+    """Statements that make the views and table macros of silver and gold."""
+    macros = connection.execute(
+        """SELECT schema_name, function_name, parameters, macro_definition FROM duckdb_functions()
+        WHERE database_name = current_database() AND schema_name IN ('silver', 'gold') AND function_type = 'table_macro' ORDER BY ALL"""
+    ).fetchall()
+    views = connection.execute(
+        """SELECT sql FROM duckdb_views()
+        WHERE database_name = current_database() AND schema_name IN ('silver', 'gold') AND NOT internal ORDER BY ALL"""
+    ).fetchall()
+    made = [
+        f"CREATE MACRO {identifier(schema)}.{identifier(name)}({', '.join(parameters)}) AS TABLE {text}"
+        for schema, name, parameters, text in macros
+    ]
+    return (*made, *(str(text) for (text,) in views))
 
 
 def _schema_version(connection: duckdb.DuckDBPyConnection) -> str:

@@ -60,12 +60,14 @@ class Manifest:
         created_at: when it was made (UTC): it holds what was committed by then.
         tables: by name.
         root: the folder that its views name; another one when the data folder was moved.
+        objects: statements that make the database's own views and table macros over these tables, such as those for as-of reads.
     """
 
     version: str
     created_at: datetime
     tables: dict[str, PublishedTable] = field(default_factory=dict)
     root: str = ""
+    objects: tuple[str, ...] = ()
 
     def write(self, folder: Path) -> None:
         """Writes the manifest into the version's folder."""
@@ -82,6 +84,7 @@ def read_manifest(folder: Path) -> Manifest | None:
             created_at=datetime.fromisoformat(document["created_at"]),
             tables={name: _table(told) for name, told in document["tables"].items()},
             root=document["root"],
+            objects=tuple(document.get("objects", ())),
         )
     except (OSError, ValueError, KeyError, TypeError):
         return None

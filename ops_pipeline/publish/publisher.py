@@ -14,7 +14,7 @@ import logging
 import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,6 +24,7 @@ from ops_pipeline.files import write_atomically
 from ops_pipeline.publish.database import (
     MovedError,
     PublishError,
+    list_objects,
     list_tables,
     parts_of,
     stamp_of,
@@ -143,6 +144,7 @@ class _Publication:
         self.began = utc_now()
         self.folder = versions.new_folder(self.began)
         self.written: dict[tuple[str, str], File] = {}
+        self.objects: tuple[str, ...] = ()
         self.found: dict[str, tuple[Table, str | None, list[Part]]] = {}
 
     def run(self) -> Report:
@@ -150,9 +152,10 @@ class _Publication:
             stamp = self._read()
             tables = {name: self._table(*about) for name, about in self.found.items()}
             root = _home(self.versions)
-            created = self.before is None or tables != self.before.tables or root != self.before.root
+            made = Manifest(self.folder.name, self.began, tables, root, self.objects)
+            created = self.before is None or replace(self.before, version=made.version, created_at=made.created_at) != made
             if created:
-                self._make(Manifest(self.folder.name, self.began, tables, root))
+                self._make(made)
         finally:
             if self.versions.current() != self.folder:
                 shutil.rmtree(self.folder, ignore_errors=True)
@@ -177,6 +180,7 @@ class _Publication:
 
     def _list(self, connection: duckdb.DuckDBPyConnection) -> Iterable[Task]:
         listed = list_tables(connection, self.order.selection, self.order.days)
+        self.objects = list_objects(connection)
         steps.debug("publishing %d tables", len(listed))
         return [partial(self._compare, table, dataset) for table, dataset in listed]
 
@@ -236,7 +240,7 @@ class _Publication:
             self._share(name, file)
         (self.folder / LEASE).touch()
         self._sync(manifest)
-        write_views(self.folder, manifest.tables)
+        write_views(self.folder, manifest)
         steps.debug("completing the version")
         manifest.write(self.folder)
         sync_folder(self.folder)

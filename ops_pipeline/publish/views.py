@@ -20,18 +20,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from ops_pipeline.publish.manifest import PublishedTable
+    from ops_pipeline.publish.manifest import Manifest, PublishedTable
 
 
-def write_views(folder: Path, tables: Mapping[str, PublishedTable]) -> None:
+def write_views(folder: Path, manifest: Manifest) -> None:
     """Makes lake.duckdb in a version's folder, whose Parquet files must be there."""
     path = folder / LAKE
     path.unlink(missing_ok=True)
     connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
     try:
         connection.execute(f"ATTACH {literal(str(path))} AS lake (TYPE duckdb); USE lake")
-        for statement in _statements(folder, tables):
+        for statement in _statements(folder, manifest.tables):
             connection.execute(statement)
+        _make_objects(connection, manifest.objects)
         connection.execute("USE memory; DETACH lake")
     finally:
         connection.close()
@@ -42,6 +43,21 @@ def write_views(folder: Path, tables: Mapping[str, PublishedTable]) -> None:
         os.fsync(handle)
     finally:
         os.close(handle)
+
+
+def _make_objects(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
+    """Makes the database's own views and macros, in whatever order they need one another; those over tables left out are left out."""
+    left = list(statements)
+    while left:
+        failed = []
+        for statement in left:
+            try:
+                connection.execute(statement)
+            except duckdb.Error:
+                failed.append(statement)
+        if len(failed) == len(left):
+            return
+        left = failed
 
 
 def _statements(folder: Path, tables: Mapping[str, PublishedTable]) -> Iterable[str]:

@@ -111,7 +111,7 @@ def test_a_replaced_version_stays_for_those_who_tell_nobody(home: Path) -> None:
 def test_killed_at_a_boundary(boundary: str, february: Path, tmp_path: Path, start: Start) -> None:
     home = Path(shutil.copytree(february, tmp_path / "home", symlinks=True))
     context = make_home(home, publish_keep_minutes=0)
-    now = dict(sorted(stored(context).items()))
+    now = stored(context)
     with read.lake(home) as lake:
         before, january = lake.version, published(lake)
     assert january != now
@@ -139,7 +139,7 @@ def test_what_is_not_there_is_told(home: Path) -> None:
     context = make_home(home)
     publish_now(context)
     with read.lake(home) as lake:
-        assert published(lake) == dict(sorted(stored(context).items()))
+        assert published(lake) == stored(context)
 
 
 def test_every_library_reads_the_same_rows(home: Path) -> None:
