@@ -77,6 +77,12 @@ def _f(given: argparse.Namespace) -> Iterable[Figure]:
     return growth(given.keys, given.rows or 245, given.repeat)
 
 
+def _p(given: argparse.Namespace) -> Iterable[Figure]:
+    from benchmarks.publishing import measure
+
+    return measure(given.tickers or 1_000, given.rows or 2_500, given.repeat)
+
+
 PARTS = {
     "a": Part("the batch engine beside a bare script", _a),
     "b": Part("one run through Dagster beside Dagster's floor, and beside one run per partition", _b),
@@ -84,6 +90,7 @@ PARTS = {
     "d": Part("a large ledger's questions beside the barest SQL", _d),
     "e": Part("many processes at the database's door", _e),
     "f": Part("growth of time and memory with the number of keys", _f),
+    "p": Part("publishing silver and gold, beside what changed", _p),
 }
 QUICK = {"tickers": 40, "rows": 40, "repeat": 1, "dagster_keys": 20, "daemon_keys": 4, "ledger_rows": [50_000], "door_seconds": 1.0,
          "keys": [20, 100, 200]}  # fmt: skip
@@ -97,8 +104,8 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     )  # fmt: skip
     parser.add_argument("parts", nargs="*", metavar="PART", help="of " + " ".join(PARTS) + "; default: all")
     parser.add_argument("--quick", action="store_true", help="small sizes, one repeat: to see that it works, not to measure")
-    parser.add_argument("--tickers", type=_positive, help="a, c: tickers (default: 500; a also 100 with 5,000 rows)")
-    parser.add_argument("--rows", type=_positive, help="a, b, c, f: trading days a ticker (default: 245)")
+    parser.add_argument("--tickers", type=_positive, help="a, c, p: tickers (default: 500; a also 100 with 5,000 rows; p 1,000)")
+    parser.add_argument("--rows", type=_positive, help="a, b, c, f, p: trading days a ticker (default: 245; p 2,500)")
     parser.add_argument(
         "--latency", type=float, action="append", metavar="MS", help="a: of the vendor; repeatable (default: 0 and 50)"
     )

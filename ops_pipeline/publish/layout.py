@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 FILE_ROWS = 128 * 1024
 """Rows that a file is meant for. Smaller files cost readers more openings, larger ones cost a small change more rewriting."""
 
+NEWEST_FILE_ROWS = FILE_ROWS // 8
+"""The same in the newest parts, of which a ticker that is loaded anew rewrites one a month."""
+
 SMALL_YEAR_ROWS = 8 * 1024
 """A newest year of fewer rows is not cut by months."""
 
@@ -114,12 +117,12 @@ class Table:
                 monthly=monthly,
                 years=years,
                 shares=self._shares(a_year * years, before.shares),
-                newest_shares=self._shares(a_year // 12 if monthly else a_year, before.newest_shares),
+                newest_shares=self._shares(a_year // 12 if monthly else a_year, before.newest_shares, NEWEST_FILE_ROWS),
             ),
         )
 
-    def _shares(self, rows: int, before: int) -> int:
-        return _near(-(-rows // FILE_ROWS), before) if self.series is not None else 1
+    def _shares(self, rows: int, before: int, each: int = 0) -> int:
+        return _near(-(-rows // (each or FILE_ROWS)), before) if self.series is not None else 1
 
     # --- SQL ------------------------------------------------------------------------------------------------------------------
 

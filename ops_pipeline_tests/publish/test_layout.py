@@ -44,6 +44,7 @@ def closes(connection: duckdb.DuckDBPyConnection, part: Part) -> list[float]:
 @pytest.fixture(autouse=True)
 def _small_files(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(layout, "FILE_ROWS", 8)
+    monkeypatch.setattr(layout, "NEWEST_FILE_ROWS", 8)
     monkeypatch.setattr(layout, "SMALL_YEAR_ROWS", 1)
 
 
