@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.heal import heal
+from ops_pipeline.engine.identify import identify
 from ops_pipeline.engine.outcome import Outcome
 from ops_pipeline.engine.pipeline import Pipeline
 from ops_pipeline.engine.plan import RunOptions, plan
@@ -63,6 +64,7 @@ def run_batch(
         datasets = {key.dataset for key in keys} & context.catalogue.recipes.keys()
         prepare(context.catalogue.sources[context.catalogue.recipes[dataset].source] for dataset in datasets)
         promoter = Promoter(context, run_id, options.layers)
+        identify(context)
         heal(context, run_id, promoter)
         planned = plan(context, keys, options)
         work = [p for p in planned if p.verdict is None]

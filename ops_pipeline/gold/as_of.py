@@ -53,7 +53,7 @@ def gold_query(recipe: Recipe, clock: Clock, moment: str = MOMENT) -> str:
     fact = fact_of(recipe)
     columns = ", ".join([*fact.key, *fact.values, "bronze_file_id", "run_id", "known_at", "series"])
     return f"""WITH series_rows AS (SELECT *, {identifier(fact.series)} AS _series FROM ({state_query(recipe, clock, moment)}))
-        SELECT {columns} FROM ({fact.query})"""
+        SELECT {columns} FROM ({fact.query}) {fact.one_a_key}"""
 
 
 def ensure_macros(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:

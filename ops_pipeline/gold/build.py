@@ -13,14 +13,14 @@ import pyarrow as pa
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.gold import as_of
-from ops_pipeline.gold.dimensions import ensure_instruments, refresh_dates
+from ops_pipeline.gold.dimensions import ensure_instruments, has_renamed, refresh_dates, siblings
 from ops_pipeline.gold.facts import Fact, fact_of
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.silver.typing_sql import identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     import duckdb
 
@@ -70,10 +70,16 @@ def commit_gold(
         row.gold_started(recipe, run_id, now)
     fact = fact_of(recipe)
     as_of.ensure_macros(connection, recipe)
-    _register_files(connection, rows)
+    renamed = fact.of_instruments and has_renamed(connection, recipe.domain)
+    _register_files(connection, rows, siblings(connection, recipe.domain, (r.ticker for r in rows)) if renamed else {})
     _reach_of_files(connection, recipe, fact)
     connection.unregister("gold_files")
-    _build(connection, recipe, fact)
+    if renamed:
+        # Of a day that one symbol's change reaches, the other symbol's row must be at hand as well: it may be the one that holds.
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE reached AS SELECT * REPLACE (max(build_to) OVER (PARTITION BY number) AS build_to) FROM reached"
+        )
+    _build(connection, recipe, fact, renamed=renamed)
     counts = _attribute(connection)
     _write(connection, fact)
     refresh_dates(connection)
@@ -84,31 +90,43 @@ def commit_gold(
     return rows
 
 
-def rebuild(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> Changes:
-    """Computes every gold row of a dataset anew from silver and writes those that differ; inside the caller's transaction."""
+def rebuild(connection: duckdb.DuckDBPyConnection, recipe: Recipe, series: Iterable[str] | None = None) -> Changes:
+    """Computes gold rows of a dataset anew from silver and writes those that differ; inside the caller's transaction.
+
+    Args:
+        connection: inside the caller's exclusive transaction.
+        recipe: the dataset; it feeds a gold object.
+        series: of these series alone, and with all symbols of an instrument among them; None: every row.
+    """
     fact = fact_of(recipe)
     if OpsRepo(connection).silver_columns_hash(recipe.silver_table) is None:
         return Changes()  # nothing was ever promoted
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE reached AS SELECT 0 AS number, series, DATE '0001-01-01' AS from_date,
             DATE '0001-01-01' AS read_from, DATE '9999-12-31' AS build_to
-        FROM (SELECT {identifier(fact.series)} AS series FROM {recipe.silver_table} UNION SELECT series FROM ({fact.present}))"""
+        FROM (SELECT {identifier(fact.series)} AS series FROM {recipe.silver_table} UNION SELECT series FROM ({fact.present}))
+        WHERE ? IS NULL OR list_contains(?, series)""",
+        [None if series is None else list(series)] * 2,
     )
-    _build(connection, recipe, fact)
+    _build(connection, recipe, fact, renamed=fact.of_instruments and has_renamed(connection, recipe.domain))
     acts = _write(connection, fact)
     refresh_dates(connection)
     return Changes(acts.get("C", 0), acts.get("U", 0), acts.get("D", 0))
 
 
-def _register_files(connection: duckdb.DuckDBPyConnection, rows: Sequence[DatasetInjestion]) -> None:
+def _register_files(
+    connection: duckdb.DuckDBPyConnection, rows: Sequence[DatasetInjestion], others: Mapping[str, Sequence[str]]
+) -> None:
+    """The relation `gold_files`: a file once for its ticker, and once for each other symbol of its instruments."""
+    listed = [(n, ticker, row) for n, row in enumerate(rows) for ticker in (row.ticker, *others.get(row.ticker, ()))]
     connection.register(
         "gold_files",
         pa.table(
             {
-                "number": pa.array(range(len(rows)), pa.int32()),
-                "ticker": pa.array([r.ticker for r in rows], pa.string()),
-                "from_date": pa.array([r.silver_from_date for r in rows], pa.date32()),
-                "to_date": pa.array([r.silver_to_date for r in rows], pa.date32()),
+                "number": pa.array([n for n, _, _ in listed], pa.int32()),
+                "ticker": pa.array([ticker for _, ticker, _ in listed], pa.string()),
+                "from_date": pa.array([r.silver_from_date for _, _, r in listed], pa.date32()),
+                "to_date": pa.array([r.silver_to_date for _, _, r in listed], pa.date32()),
             }
         ),
     )
@@ -135,7 +153,7 @@ def _reach_of_files(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact:
     )
 
 
-def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) -> None:
+def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact, *, renamed: bool = False) -> None:
     """The temp view `built`: every gold row in reach as it must be.
 
     Its `act` is C, U, N, L for a row whose figures stay and come from another file now, or D for one that silver no longer has.
@@ -152,7 +170,7 @@ def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) ->
         WITH series_rows AS (SELECT s.*, t.series AS _series FROM {recipe.silver_table} s
             JOIN (SELECT series, min(read_from) AS low, max(build_to) AS high FROM reached GROUP BY series) t
             ON s.{series} = t.series AND s.{day} BETWEEN t.low AND t.high)
-        SELECT q.* FROM ({fact.query}) q WHERE {in_reach.format("q")}"""
+        SELECT q.* FROM ({fact.query}) q WHERE {in_reach.format("q")} {fact.one_a_key if renamed else ""}"""
     )
     low, high = connection.execute("SELECT min(from_date), max(build_to) FROM reached").fetchone() or (None, None)
     bounds = "true" if low is None or high is None else f"date BETWEEN DATE '{low.isoformat()}' AND DATE '{high.isoformat()}'"
@@ -169,9 +187,10 @@ def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) ->
             CASE WHEN g.built_at IS NULL THEN 'C' WHEN {differs} THEN 'U' WHEN {moved} THEN 'L' ELSE 'N' END AS act
         FROM computed c LEFT JOIN (SELECT * FROM {fact.table} WHERE {bounds}) g ON {same}"""
     )
-    gone = present.format(f"{', '.join(f'g.{k}' for k in fact.key)}, g.series, 'D'")
+    keys = ", ".join(fact.key)
+    gone = f"{present.format('g.*')} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"
     connection.execute(
-        f"""INSERT INTO compared ({", ".join(fact.key)}, series, act) {gone} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"""
+        f"INSERT INTO compared ({keys}, series, act) SELECT {keys}, min(series), 'D' FROM ({gone}) GROUP BY {keys}"
     )
     connection.execute("CREATE OR REPLACE TEMP VIEW built AS SELECT * FROM compared")
 

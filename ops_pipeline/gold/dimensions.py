@@ -14,13 +14,38 @@ from ops_pipeline.recipes.models import NO_TICKER
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import date
 
     import duckdb
 
 
-def instrument_id(domain: str, first_symbol: str) -> str:
-    """The stable id of an instrument: 16 hex digits that depend on its domain and the first symbol it was known by, and on nothing else."""
-    return hashlib.sha256(f"{domain}\x1f{first_symbol}".encode()).hexdigest()[:16]
+def instrument_id(domain: str, first_symbol: str, since: date | None = None) -> str:
+    """The stable id of an instrument: 16 hex digits that depend on its domain and the first symbol it was known by, and on nothing else.
+
+    Args:
+        domain: the kind of market.
+        first_symbol: the first symbol.
+        since: its first day, where another instrument had the symbol before.
+    """
+    parts = [domain, first_symbol, *([since.isoformat()] if since else [])]
+    return hashlib.sha256("\x1f".join(parts).encode()).hexdigest()[:16]
+
+
+def has_renamed(connection: duckdb.DuckDBPyConnection, domain: str) -> bool:
+    """Whether some instrument of a domain had more than one symbol."""
+    query = "SELECT 1 FROM gold.dim_instrument WHERE domain = ? AND valid_from IS NOT NULL LIMIT 1"
+    return connection.execute(query, [domain]).fetchone() is not None
+
+
+def siblings(connection: duckdb.DuckDBPyConnection, domain: str, symbols: Iterable[str]) -> dict[str, list[str]]:
+    """Symbol -> the other symbols that its instruments have or had; symbols without others are left out."""
+    found = connection.execute(
+        """SELECT a.symbol, list(DISTINCT b.symbol ORDER BY b.symbol) FROM gold.dim_instrument a
+        JOIN gold.dim_instrument b ON b.instrument_id = a.instrument_id AND b.symbol <> a.symbol
+        WHERE a.domain = ? AND list_contains(?, a.symbol) GROUP BY a.symbol""",
+        [domain, sorted(set(symbols))],
+    ).fetchall()
+    return dict(found)
 
 
 def ensure_instruments(connection: duckdb.DuckDBPyConnection, domain: str, symbols: Iterable[str]) -> None:

@@ -35,7 +35,8 @@ class Fact:
         series: silver columns that identify a series (a ticker, a currency).
         reach: how many later rows of a series a change can reach; a row looks back as many.
         query: SQL that computes every gold column, and the series' name as `series`, from the relation `series_rows` (silver's rows
-            with the series' name as `_series`, which no recipe's column can be called).
+            with the series' name as `_series`, which no recipe's column can be called). Rows of a renamed instrument may come twice,
+            under its old and its new symbol: see `one_a_key`.
         present: SQL for the fact's rows that this dataset feeds, with the series' name as `series`.
     """
 
@@ -46,6 +47,18 @@ class Fact:
     reach: int
     query: str
     present: str
+
+    @property
+    def of_instruments(self) -> bool:
+        """Whether its rows are instruments', whose symbols may change."""
+        return "instrument_id" in self.key
+
+    @property
+    def one_a_key(self) -> str:
+        """The clause that keeps one row a key of the query's: a renamed instrument's by its later symbol."""
+        if not self.of_instruments:
+            return ""
+        return f"QUALIFY row_number() OVER (PARTITION BY {', '.join(self.key)} ORDER BY preference) = 1"
 
 
 def fact_of(recipe: Recipe) -> Fact:
@@ -80,21 +93,21 @@ def _eod(recipe: Recipe, gold: GoldTarget) -> Fact:
     earlier = ", ".join(f"lag(log_return, {k}) OVER series_by_date AS r{k}" for k in range(1, VOLATILITY_WINDOW))
     mean = f"({' + '.join(returns)}) / {VOLATILITY_WINDOW}"
     squares = " + ".join(f"({r} - mean) * ({r} - mean)" for r in returns)
-    valid = "BETWEEN coalesce(i.valid_from, DATE '0001-01-01') AND coalesce(i.valid_to, DATE '9999-12-31')"
+    valid = "BETWEEN i.rows_from AND i.rows_to"
     query = f"""
         SELECT i.instrument_id, r.date, {source} AS source, r.close, r.split_adjusted_close, r.adjusted_close, r.volume,
             r.simple_return, r.log_return, sqrt(({squares}) / {VOLATILITY_WINDOW - 1}) AS volatility_20d, r.bronze_file_id,
-            r.run_id, r.known_at, r.series
+            r.run_id, r.known_at, r.series, i.preference
         FROM (SELECT *, {mean} AS mean FROM (SELECT *, {earlier} FROM (
                 SELECT _series AS series, {day} AS date, {close} AS close, {split_adjusted} AS split_adjusted_close,
                     {adjusted} AS adjusted_close, {volume} AS volume, {_returns(adjusted)}, bronze_file_id, run_id, known_at
                 FROM series_rows WINDOW series_by_date AS (PARTITION BY _series ORDER BY {day})
             ) WINDOW series_by_date AS (PARTITION BY series ORDER BY date))) r
-        JOIN gold.dim_instrument i ON i.symbol = r.series AND i.domain = {domain} AND r.date {valid}
+        JOIN gold.instrument_rows i ON i.symbol = r.series AND i.domain = {domain} AND r.date {valid}
         WHERE r.{least} IS NOT NULL"""
     present = f"""
         SELECT g.*, i.symbol AS series FROM gold.fact_eod g
-        JOIN gold.dim_instrument i ON i.instrument_id = g.instrument_id AND i.domain = {domain} AND g.date {valid}
+        JOIN gold.instrument_rows i ON i.instrument_id = g.instrument_id AND i.domain = {domain} AND g.date {valid}
         WHERE g.source = {source}"""
     return Fact(
         table="gold.fact_eod",

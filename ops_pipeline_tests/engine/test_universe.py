@@ -57,6 +57,19 @@ def test_a_rename_asks_the_new_symbol_for_the_whole_history(tmp_path: Path) -> N
     (tmp_path / "universe.yaml").write_text(f"datasets:\n  {PRICES}: [AAA]\n{renames}")
     context = make_home_again(context)
     assert asked(context) == {"BBB": [(FIRST, FEBRUARY)]}
+    assert run(context)[key("BBB")].kind == OutcomeKind.PROMOTED
+    with context.warehouse.reading() as connection:
+        symbols = "SELECT symbol, valid_from, valid_to FROM gold.dim_instrument ORDER BY symbol"
+        assert connection.execute(symbols).fetchall() == [
+            ("AAA", None, date(2024, 1, 31)),
+            ("BBB", date(2024, 2, 1), None),
+        ]
+        # BBB's answer holds the whole history, so every fact is its own; AAA's rows stay in silver.
+        one = "SELECT count(DISTINCT instrument_id), count(*), count(DISTINCT date), max(date) FROM gold.fact_eod"
+        assert connection.execute(one).fetchall() == [(1, 33, 33, FEBRUARY)]
+        own = "SELECT count(*) FROM gold.fact_eod f JOIN silver.vendor_prices s ON s.bronze_file_id = f.bronze_file_id AND s.date = f.date"
+        assert connection.execute(f"{own} WHERE s.ticker = 'BBB'").fetchall() == [(33,)]
+        assert connection.execute("SELECT count(*) > 0 FROM silver.vendor_prices WHERE ticker = 'AAA'").fetchall() == [(True,)]
 
 
 def test_thousands_of_tickers_are_planned_in_one_go(tmp_path: Path) -> None:

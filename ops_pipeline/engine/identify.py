@@ -1,0 +1,40 @@
+"""Instruments as the universe declares them: before a run writes any fact.
+
+Belongs here: noticing that a rename, a delisting or a new listing was declared, or taken back, and having it written. Does not belong here:
+what it changes (`gold.identity`).
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from ops_pipeline.errors import DatabaseMissingError
+from ops_pipeline.gold.identity import apply, differences
+
+if TYPE_CHECKING:
+    from ops_pipeline.engine.context import Context
+
+log = logging.getLogger("ops_pipeline.engine")
+
+
+def identify(context: Context) -> list[str]:
+    """Brings the instruments to what the universe declares; usually nothing has changed, and one short read finds that.
+
+    Returns:
+        the symbols whose instruments changed.
+
+    Raises:
+        UniverseError: when the universe file is wrong.
+    """
+    identities = context.universe().identities
+    try:
+        with context.warehouse.reading() as connection:
+            if not any(differences(connection, identities)):
+                return []
+    except DatabaseMissingError:
+        return []
+    with context.warehouse.connection(), context.warehouse.transaction() as connection:
+        changed = apply(connection, identities, context.catalogue.recipes.values())
+    log.info("instruments as the universe declares them: %s", ", ".join(changed))
+    return changed
