@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ops_pipeline.engine.context import Context
-    from ops_pipeline.recipes.universe import PartitionKey
+    from ops_pipeline.recipes.universe import PartitionKey, Universe
 
 
 def read_tickers(path: Path) -> list[str]:
@@ -69,6 +69,7 @@ def select_keys(context: Context, datasets: Sequence[str], tickers: Sequence[str
     listed = {key.ticker for key in per_ticker}
     unknown = [ticker for ticker in dict.fromkeys(tickers) if ticker not in listed]
     if unknown:
+        _explain_rename(universe, per_ticker, unknown[0])
         where = f" for {', '.join(datasets)}" if datasets else ""
         raise UniverseError(
             f"the universe {universe.path} does not list {first(unknown)}{where}: run"
@@ -80,3 +81,12 @@ def select_keys(context: Context, datasets: Sequence[str], tickers: Sequence[str
         for key in within
         if key.ticker in wanted or (key.dataset in datasets and not context.catalogue.recipes[key.dataset].per_ticker)
     ]
+
+
+def _explain_rename(universe: Universe, within: Sequence[PartitionKey], ticker: str) -> None:
+    """Refuses a former symbol by naming the present one, where that is listed."""
+    for dataset in dict.fromkeys(key.dataset for key in within):
+        instrument = universe.identities.of(universe.domains[dataset], ticker, universe.today)
+        now = instrument.under(universe.today) if instrument else None
+        if now and now.text != ticker and now.text in universe.wanted[dataset]:
+            raise UniverseError(f"{ticker} is {now.text} since {now.valid_from}: write --ticker {shlex.quote(now.text)}.")

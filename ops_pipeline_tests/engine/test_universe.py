@@ -9,9 +9,13 @@ from dataclasses import replace
 from datetime import date
 from pathlib import Path
 
+import pytest
+
+from ops_pipeline.cli.selection import select_keys
 from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, due_keys, plan
+from ops_pipeline.errors import UniverseError
 from ops_pipeline_tests.engine.home import FEBRUARY, FIRST, PRICES, key, ledger, make_home, run
 
 LEFT = date(2024, 1, 17)
@@ -57,6 +61,8 @@ def test_a_rename_asks_the_new_symbol_for_the_whole_history(tmp_path: Path) -> N
     (tmp_path / "universe.yaml").write_text(f"datasets:\n  {PRICES}: [AAA]\n{renames}")
     context = make_home_again(context)
     assert asked(context) == {"BBB": [(FIRST, FEBRUARY)]}
+    with pytest.raises(UniverseError, match="AAA is BBB since 2024-02-01: write --ticker BBB"):
+        select_keys(context, [], ["AAA"])
     assert run(context)[key("BBB")].kind == OutcomeKind.PROMOTED
     with context.warehouse.reading() as connection:
         symbols = "SELECT symbol, valid_from, valid_to FROM gold.dim_instrument ORDER BY symbol"
