@@ -30,6 +30,8 @@ def check_ticker(ticker: str) -> str:
         problem = "is empty or has blanks at its ends"
     elif ticker == NO_TICKER:
         problem = "stands for `no ticker`"
+    elif not ticker.strip("."):
+        problem = "is nothing but dots, which name folders"
     elif len(ticker) > MAX_TICKER_LENGTH:
         problem = f"is longer than {MAX_TICKER_LENGTH} characters"
     elif any(unicodedata.category(c) in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp") for c in ticker):

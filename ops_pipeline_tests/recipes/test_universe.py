@@ -32,6 +32,8 @@ def test_a_ticker_is_what_the_vendor_says(ticker: str) -> None:
         (" A", "blanks at its ends"),
         ("A\u00a0", "blanks at its ends"),
         ("-", "stands for `no ticker`"),
+        (".", "nothing but dots"),
+        ("..", "nothing but dots"),
         ("a|b", "holds a bar"),
         ("a...b", "three dots"),
         ("x" * 201, "longer than 200"),
