@@ -93,7 +93,7 @@ def test_what_is_no_file_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "archive" / "DIR.csv").mkdir()
     (tmp_path / "archive" / "OUT.csv").symlink_to(tmp_path / "secret.csv")
     (tmp_path / "archive" / "LOOP.csv").symlink_to(tmp_path / "archive" / "LOOP.csv")
-    tickers = ("GZ", "DIR", "OUT", "LOOP", "../secret", "A/B", "..")
+    tickers = ("GZ", "DIR", "OUT", "LOOP", "../secret", "A/B")
     told = run(archive(tmp_path, tickers=tickers))
     assert {outcome.kind for outcome in told.values()} == {"failed"}
     assert "is compressed: unpack it first" in told["GZ"].reason
