@@ -22,7 +22,8 @@ def check_ticker(ticker: str) -> str:
     """The ticker, or an error that says why it cannot be one.
 
     Raises:
-        UniverseError: for an empty or too long ticker, `-`, a bar, three dots or nothing but dots, blanks at the ends, or characters that do not print.
+        UniverseError: for an empty or too long ticker, `-`, a bar, three dots or nothing but dots, blanks at the ends, or characters that
+            do not print.
     """
     shown = ticker if len(ticker) <= 40 else ticker[:40] + "..."
     problem = next((why for text, why in _FORBIDDEN.items() if text in ticker), None)
