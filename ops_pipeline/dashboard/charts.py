@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import altair as alt
 
-from ops_pipeline.dashboard.theme import BAR, COLOURS, LINE, SECOND_LINE, STAGE_COLOURS
+from ops_pipeline.dashboard.theme import BAR, COLOURS, LINE, STAGE_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -124,43 +124,22 @@ def watermark(steps: Sequence[WatermarkStep]) -> Chart:
     return drawn
 
 
-def line(points: Sequence[Point], columns: Sequence[str], title: str, *, chosen: date | None, bars: bool = False) -> Chart:
-    """One or two columns over time; a click on a point chooses it (selection `point`)."""
-    colours = [LINE, SECOND_LINE]
+def line(points: Sequence[Point], column: str, title: str, *, chosen: date | None, bars: bool = False) -> Chart:
+    """A column over time; a click on a point chooses it (selection `point`), a rule marks the chosen one."""
     rows = [
-        {
-            "date": p.date.isoformat(),
-            "day": f"{p.date:%a %d %b %Y}",
-            "column": c.replace("_", " "),
-            "value": p.values[c],
-            "file": p.file_id[:8],
-            "run": p.run_id[:8],
-        }
+        {"date": p.date.isoformat(), "day": f"{p.date:%a %d %b %Y}", "value": value, "file": p.file_id[:8], "run": p.run_id[:8]}
         for p in points
-        for c in columns
-        if p.values.get(c) is not None
+        if (value := p.values.get(column)) is not None
     ]
     base = alt.Chart(_values(rows)).encode(
         x=alt.X("date:T", title=None, scale=alt.Scale(type="utc")),
         y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=bars), axis=alt.Axis(tickCount=5)),
-        color=alt.Color(
-            "column:N",
-            scale=alt.Scale(domain=[c.replace("_", " ") for c in columns], range=colours[: len(columns)]),
-            legend=alt.Legend(orient="top", title=None) if len(columns) > 1 else None,
-        ),
-        tooltip=[
-            "day:N",
-            "column:N",
-            alt.Tooltip("value:Q", format=",.6g"),
-            "file:N",
-            "run:N",
-        ],
+        tooltip=["day:N", alt.Tooltip("value:Q", title=title, format=",.6g"), "file:N", "run:N"],
     )
     picked = alt.selection_point(name="point", fields=["date"], nearest=True, on="click", empty=False)
-    drawn = base.mark_bar() if bars else base.mark_line(strokeWidth=1.4)
+    drawn = base.mark_bar(color=LINE) if bars else base.mark_line(color=LINE, strokeWidth=1.4)
     # Invisible points carry the selection and the tooltip: a line alone has none of its own dates.
-    points_over = base.mark_point(size=60, opacity=0, filled=True).add_params(picked)
-    layers = [drawn, points_over]
+    layers = [drawn, base.mark_point(size=60, opacity=0, filled=True).add_params(picked)]
     if chosen:
         layers.append(
             alt.Chart(_values([{"date": chosen.isoformat()}]))

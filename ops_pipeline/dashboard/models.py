@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ops_pipeline.gold.series import Point
     from ops_pipeline.ops.browse import DatasetState, Day, Reject
+    from ops_pipeline.ops.drift import Drift
     from ops_pipeline.ops.failures import Failure
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.queries import Finding, RunSummary
@@ -145,7 +146,7 @@ class Series:
 
     dataset: str
     name: str
-    kind: str  # prices, rates or values
+    kind: str  # prices, rates, observations or values
     column: str
     points: list[Point]
 
@@ -166,6 +167,7 @@ class Quality:
     reasons: list[dict[str, Any]]
     rejects: Page[Reject]
     tables: list[str] = field(default_factory=list)
+    drift: list[Drift] = field(default_factory=list)
 
 
 def sessions_between(calendar: str, from_date: date, to_date: date) -> int:

@@ -18,6 +18,7 @@ from ops_pipeline.dashboard.models import Page
 from ops_pipeline.engine.context import Context, build_context
 from ops_pipeline.gold import series as gold_series
 from ops_pipeline.ops import browse, queries
+from ops_pipeline.ops.drift import list_drift
 from ops_pipeline.ops.failures import latest_failures
 from ops_pipeline.ops.migrations import ensure_current
 from ops_pipeline.ops.repo import OpsRepo
@@ -179,6 +180,10 @@ class Repository:
 
         return self._read(("partition", partition, offset), read)
 
+    def datasets(self) -> list[str]:
+        """The datasets that something was asked of; a catalogue lists many that nobody wants."""
+        return self._read(("datasets",), browse.dataset_keys)
+
     def series_names(self, recipe: Recipe) -> list[str]:
         """The series of a dataset that has a silver table."""
         return self._read(("series names", recipe.recipe_hash), lambda c: gold_series.series_names(c, recipe))
@@ -186,13 +191,15 @@ class Repository:
     def series(self, recipe: Recipe, name: str, column: str, since: date | None) -> models.Series:
         """The points of one series, from gold where the dataset feeds it, else from silver."""
         gold = recipe.gold.object if recipe.gold else None
-        kind = {"fact_eod": "prices", "fact_fx": "rates"}.get(gold or "", "values")
+        kind = {"fact_eod": "prices", "fact_fx": "rates", "fact_series": "observations"}.get(gold or "", "values")
 
         def read(connection: Any) -> list[Point]:
             if kind == "prices":
                 return gold_series.price_points(connection, recipe, name, since)
             if kind == "rates":
                 return gold_series.fx_points(connection, recipe, name, since)
+            if kind == "observations":
+                return gold_series.observation_points(connection, recipe, name, since)
             return gold_series.silver_points(connection, recipe, name, column, since)
 
         points = self._read(("series", recipe.recipe_hash, name, column, since), read)
@@ -215,6 +222,7 @@ class Repository:
                 reasons=reasons,
                 rejects=Page(refused[:PAGE_FILES], offset, len(refused) > PAGE_FILES),
                 tables=sorted({r["silver_tablename"] for r in reasons}),
+                drift=list_drift(connection, limit=PAGE_FILES),
             )
 
         return self._read(("quality", silver_table, offset), read)

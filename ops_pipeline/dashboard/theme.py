@@ -25,7 +25,7 @@ COLOURS: Final = {
 """What a file or a run came to, and its colour in charts."""
 
 STAGE_COLOURS: Final = {"bronze": "#b0763a", "silver": "#8d99a8", "gold": "#d4a72c"}
-LINE, SECOND_LINE, BAR = "#3f7fd0", "#d9883b", "#8fa3bb"
+LINE, BAR = "#3f7fd0", "#8fa3bb"
 
 STREAMLIT_THEME: Final[dict[str, object]] = {
     "theme.font": "sans-serif",

@@ -39,8 +39,9 @@ class Point:
     known_at: datetime
 
 
-PRICE_COLUMNS = ("close", "adjusted_close", "volume", "simple_return", "volatility_20d")
+PRICE_COLUMNS = ("close", "split_adjusted_close", "adjusted_close", "volume", "simple_return", "volatility_20d")
 FX_COLUMNS = ("rate", "simple_return")
+SERIES_COLUMNS = ("value", "change")
 
 
 def series_names(connection: duckdb.DuckDBPyConnection, recipe: Recipe, *, limit: int = 5000) -> list[str]:
@@ -66,7 +67,7 @@ def series_column(recipe: Recipe) -> str | None:
 
 
 def numeric_columns(recipe: Recipe) -> list[str]:
-    """The silver columns that a chart can draw."""
+    """The silver columns that a chart can draw, in the recipe's order."""
     return [c.name for c in recipe.columns if c.type in ("double", "integer") and c.name not in recipe.silver_key]
 
 
@@ -86,6 +87,14 @@ def fx_points(
     """The newest points of a currency's rates against the euro in `gold.fact_fx`, in order of date."""
     query = "SELECT * FROM gold.fact_fx WHERE currency = $series AND source = $source"
     return _points(connection, query, "date", FX_COLUMNS, _of(recipe, currency), since, limit)
+
+
+def observation_points(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, series_id: str, since: date | None = None, *, limit: int = MAX_POINTS
+) -> list[Point]:
+    """The newest observations of an economic series in `gold.fact_series`, in order of date."""
+    query = "SELECT * FROM gold.fact_series WHERE series_id = $series AND source = $source"
+    return _points(connection, query, "date", SERIES_COLUMNS, _of(recipe, series_id), since, limit)
 
 
 def silver_points(

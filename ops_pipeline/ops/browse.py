@@ -129,14 +129,10 @@ def dataset_states(connection: duckdb.DuckDBPyConnection) -> list[DatasetState]:
     return [DatasetState(**row) for row in rows]
 
 
-def tickers(connection: duckdb.DuckDBPyConnection, dataset: str, *, limit: int = MAX_LIMIT) -> list[str]:
-    """The tickers of a dataset that the ledger knows, in order."""
-    source, name, discriminator = split_dataset_key(dataset)
-    found = connection.execute(
-        f"SELECT DISTINCT ticker FROM {LEDGER} WHERE source = ? AND dataset = ? AND discriminator = ? ORDER BY ticker LIMIT ?",
-        [source, name, discriminator, limit],
-    ).fetchall()
-    return [ticker for (ticker,) in found]
+def dataset_keys(connection: duckdb.DuckDBPyConnection) -> list[str]:
+    """Every dataset key that the ledger knows, in order."""
+    found = connection.execute(f"SELECT DISTINCT {DATASET_KEY_SQL} FROM {LEDGER} ORDER BY 1").fetchall()
+    return [key for (key,) in found]
 
 
 def covered_tickers(

@@ -39,6 +39,23 @@ def test_rates_of_one_currency(tmp_path: Path) -> None:
         assert [p.values["rate"] for p in series.fx_points(connection, recipe, "USD")] == [1.1, 1.2]
 
 
+def test_observations_with_their_change(tmp_path: Path) -> None:
+    lake, recipe = Lake(tmp_path), price_recipe(gold={"object": "fact_series", "columns": {"value": "close"}})
+    lake.through(recipe, prices(10.0, 11.5), ticker="GDP")
+    with lake.warehouse.reading() as connection:
+        found = series.observation_points(connection, recipe, "GDP")
+    assert [p.values for p in found] == [{"value": 10.0, "change": None}, {"value": 11.5, "change": 1.5}]
+
+
+def test_the_newest_rows_of_a_ticker(tmp_path: Path) -> None:
+    lake, recipe = Lake(tmp_path), price_recipe()
+    lake.through(recipe, prices(10.0, 11.5, 12.0), ticker="AAA")
+    with lake.warehouse.reading() as connection:
+        names, rows = series.newest_rows(connection, recipe, "AAA", limit=2)
+    assert names == ["ticker", "date", "close", "volume", "adj_close"]
+    assert rows == [("AAA", date(2024, 1, 4), 12.0, 10, 12.0), ("AAA", date(2024, 1, 3), 11.5, 10, 11.5)]
+
+
 def test_any_number_of_silver_and_nothing_else(tmp_path: Path) -> None:
     lake, recipe = Lake(tmp_path), price_recipe(gold=None)
     assert series.numeric_columns(recipe) == ["close", "volume", "adj_close"]

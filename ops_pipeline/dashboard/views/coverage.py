@@ -25,7 +25,7 @@ def show(repository: Repository) -> None:
     html(m.heading("Coverage", "The share of expected sessions that complete requests cover, by ticker and dataset."))
     first, second, _ = filters([2, 1.4, 3])
     with first:
-        dataset = choice("Dataset", list(repository.context.catalogue.recipes), "dataset")
+        dataset = choice("Dataset", repository.datasets(), "dataset")
     with second:
         ticker = word("Ticker", "ticker", "any")
     wanted = RunFilter(dataset=dataset, ticker=ticker)

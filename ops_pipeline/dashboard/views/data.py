@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.models import Recipe
 
 SPANS = {"1 year": 366, "3 months": 92, "5 years": 1827, "all": None}
-PRICES = {"close": ["close"], "adjusted close": ["adjusted_close"], "both": ["close", "adjusted_close"]}
+PRICES = ("close", "split_adjusted_close", "adjusted_close")
 FEW_POINTS = 60
 """Up to so many, bars are easier to read than a line: quarterly and yearly figures."""
 
@@ -36,11 +36,13 @@ def show(repository: Repository) -> None:
             "Data", "Series from gold, or from silver where a dataset feeds no fact. Click a point to see where it came from."
         )
     )
+    recipes = repository.context.catalogue.recipes
     drawable = {
-        key: recipe
-        for key, recipe in repository.context.catalogue.recipes.items()
-        if recipe.date_column and (recipe.gold or numeric_columns(recipe)) and repository.series_names(recipe)
+        key: recipes[key]
+        for key in repository.datasets()
+        if key in recipes and recipes[key].date_column and (recipes[key].gold or numeric_columns(recipes[key]))
     }
+    drawable = {key: recipe for key, recipe in drawable.items() if repository.series_names(recipe)}
     if not drawable:
         html(m.empty("No series is stored yet.", "Fetch what the universe lists with", "ops-pipeline run"))
         return
@@ -62,11 +64,17 @@ def show(repository: Repository) -> None:
 
 
 def _column(recipe: Recipe) -> str:
-    """The column that is drawn: the fact's own where the dataset feeds one, else one to choose."""
-    if recipe.gold:
-        fx = recipe.gold.object == "fact_fx"
-        return (choice("Figure", ["rate"] if fx else list(PRICES), "column", any_word=None)) or "rate"
-    return choice("Column", numeric_columns(recipe), "column", any_word=None) or numeric_columns(recipe)[0]
+    """The column that is drawn: one of the prices that the dataset has, the fact's own, or one of silver's."""
+    match recipe.gold.object if recipe.gold else None:
+        case "fact_eod":
+            columns = [name for name in PRICES if recipe.gold and name in recipe.gold.columns]
+        case "fact_fx":
+            columns = ["rate"]
+        case "fact_series":
+            columns = ["value", "change"]
+        case _:
+            columns = numeric_columns(recipe)
+    return choice("Figure", columns, "column", any_word=None) or columns[0]
 
 
 def _series(repository: Repository, recipe: Recipe, name: str, column: str, days: int | None) -> Series:
@@ -82,12 +90,8 @@ def _draw(found: Series) -> None:
     points = found.points
     chosen = _chosen(points)
     title = found.name or found.dataset
-    if found.kind == "prices":
-        drawn = charts.line(points, PRICES.get(found.column, ["close"]), "price", chosen=chosen.date)
-    else:
-        drawn = charts.line(
-            points, [found.column], found.column, chosen=chosen.date, bars=found.kind == "values" and len(points) <= FEW_POINTS
-        )
+    few = found.kind == "values" and len(points) <= FEW_POINTS
+    drawn = charts.line(points, found.column, found.column.replace("_", " "), chosen=chosen.date, bars=few)
     over, beside = st.columns([3, 1])
     with over:
         html(m.subheading(title, f"{len(points):,} points, {points[0].date} to {points[-1].date}"))
@@ -105,7 +109,7 @@ def _draw(found: Series) -> None:
         chart(charts.bars(points, "simple_return", "return", percent=True), f"{title}: simple return a session")
     if found.kind == "prices" and any(p.values["volatility_20d"] for p in points):
         html(m.subheading("Volatility", "Sample standard deviation of the last 20 log returns, daily."))
-        chart(charts.line(points, ["volatility_20d"], "volatility", chosen=None), f"{title}: 20-day volatility")
+        chart(charts.line(points, "volatility_20d", "volatility", chosen=None), f"{title}: 20-day volatility")
 
 
 def _chosen(points: Sequence[Point]) -> Point:

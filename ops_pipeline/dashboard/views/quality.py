@@ -33,6 +33,24 @@ def show(repository: Repository) -> None:
             html(m.subheading(check.sentence, more), m.table(check.sentence, [m.Column("where"), m.Column("what", "wide")], rows))
     html(m.subheading("Refused records", "What a recipe could not type stays in its file, is counted, and is listed here."))
     _rejects(found)
+    html(m.subheading("Unknown fields", "What vendors send and no recipe names; the values stay in bronze."), _drift(found))
+
+
+def _drift(found: Quality) -> str:
+    if not found.drift:
+        return m.empty("No unknown field was sent.", "Recipes name, or knowingly ignore, every field of every answer.")
+    columns = [
+        m.Column("dataset", "nowrap"),
+        m.Column("field"),
+        m.Column("example", "wide"),
+        m.Column("first file"),
+        m.Column("since (UTC)", "nowrap"),
+    ]
+    rows = [
+        (d.dataset_key, d.field, d.example, m.link("open", m.address("file", run_id=d.run_id, file_id=d.file_id)), d.known_at)
+        for d in found.drift
+    ]
+    return m.table("Unknown fields", columns, rows)
 
 
 def _checks(checks: list[CheckResult]) -> str:

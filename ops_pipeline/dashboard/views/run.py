@@ -26,6 +26,7 @@ from ops_pipeline.dashboard.parts import (
 from ops_pipeline.dashboard.repository import PAGE_FILES
 from ops_pipeline.dashboard.views.overview import run_tiles
 from ops_pipeline.ops.queries import RunFilter
+from ops_pipeline.recipes.keys import split_dataset_key
 
 if TYPE_CHECKING:
     from ops_pipeline.dashboard.models import RunDetail
@@ -97,16 +98,17 @@ def _errors(repository: Repository, found: RunDetail) -> None:
 
 
 def _files(repository: Repository, found: RunDetail) -> None:
-    recipes = repository.context.catalogue.recipes
+    datasets = repository.datasets()
+    parts = [split_dataset_key(key) for key in datasets]
     boxes = filters([1, 2, 1.2, 1.2, 1.2, 1.2])
     with boxes[0]:
         stage = choice("Stage", ["bronze", "silver", "gold"], "stage")
     with boxes[1]:
-        dataset = choice("Dataset", list(recipes), "dataset")
+        dataset = choice("Dataset", datasets, "dataset")
     with boxes[2]:
-        variant = choice("Variant", sorted({r.discriminator for r in recipes.values()}), "variant")
+        variant = choice("Variant", sorted({discriminator for _, _, discriminator in parts}), "variant")
     with boxes[3]:
-        source = choice("Source", sorted({r.source for r in recipes.values()}), "source")
+        source = choice("Source", sorted({source for source, _, _ in parts}), "source")
     with boxes[4]:
         ticker = word("Ticker", "ticker", "any")
     with boxes[5]:

@@ -33,7 +33,7 @@ def show(repository: Repository) -> None:
     with first:
         year = choice("Year of the calendar", [str(y) for y in years], "year", any_word=None)
     with second:
-        dataset = choice("Dataset", list(repository.context.catalogue.recipes), "dataset")
+        dataset = choice("Dataset", repository.datasets(), "dataset")
     with third:
         ticker = word("Ticker", "ticker", "any")
     with fourth:
