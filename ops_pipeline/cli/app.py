@@ -22,6 +22,7 @@ from ops_pipeline.cli import (
     planning,
     point_in_time,
     publish,
+    restatements,
     retry,
     run,
     service,
@@ -68,6 +69,7 @@ app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE)(ledger.coverage)
 app.command("asof", epilog=point_in_time.ASOF_EXAMPLE)(point_in_time.asof)
 app.command("explain", epilog=point_in_time.EXPLAIN_EXAMPLE)(point_in_time.explain)
 app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)
+app.command("restatements", epilog=restatements.EXAMPLE)(restatements.restatements)
 app.command("sql", epilog=database.SQL_EXAMPLE)(database.sql)
 app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
 app.add_typer(universe.app, name="universe")

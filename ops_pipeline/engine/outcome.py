@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ops_pipeline.ops.ingestion import Hold
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -91,6 +93,10 @@ def outcome_of(key: PartitionKey, files: Sequence[DatasetInjestion], layers: fro
     stored = [f for f in listed if f.bronze_outcome == "stored" or f.silver_injest_end_time]
     if stored and ("silver" not in layers or any(_changed(f) for f in stored)):
         return Outcome(key, OutcomeKind.PROMOTED, "", listed)
+    if any(f.silver_hold == Hold.HELD for f in stored):
+        return Outcome(
+            key, OutcomeKind.UNCHANGED, "the answer restates stored rows: held until the whole history is there", listed
+        )
     if stored:
         return Outcome(
             key,

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
 from ops_pipeline.engine.own_files import Imports
+from ops_pipeline.engine.refetch import due_again
 from ops_pipeline.errors import DatabaseMissingError
 from ops_pipeline.ops.failures import answered_windows
 from ops_pipeline.ops.ingestion import Stage
@@ -77,6 +78,7 @@ class PlannedKey:
         pending: earlier files of the key that wait for silver or gold.
         verdict: UP_TO_DATE or NOT_APPLICABLE when nothing is sent and nothing waits; None when there is work.
         reason: why, in one sentence.
+        again: whether the whole history is due though it was asked before: its adjustment basis is old.
     """
 
     key: PartitionKey
@@ -85,6 +87,7 @@ class PlannedKey:
     pending: list[DatasetInjestion] = field(default_factory=list)
     verdict: OutcomeKind | None = None
     reason: str = ""
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,6 +99,7 @@ class _Known:
     pending: dict[PartitionKey, list[DatasetInjestion]] = field(default_factory=dict)
     answered: set[str] = field(default_factory=set)
     imported: dict[str, datetime] = field(default_factory=dict)
+    again: dict[PartitionKey, str] = field(default_factory=dict)
 
 
 def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
@@ -121,8 +125,8 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
             )
         else:
             wanted.append(item)
-    known = _ask_ledger(context, [item.key for item in wanted], options)
     now = options.now or utc_now()
+    known = _ask_ledger(context, [item.key for item in wanted], options, now)
     imports = Imports(context, known.imported, full=options.full)
     for item in wanted:
         item.pending = known.pending.get(item.key, [])
@@ -181,11 +185,14 @@ def due_keys(context: Context, options: RunOptions) -> list[PartitionKey]:
     return [
         p.key
         for p in waiting
-        if p.pending or len(windows[p.key]) < len(p.requests) or any((p.key, w) not in answered for w in windows[p.key])
+        if p.pending
+        or p.again
+        or len(windows[p.key]) < len(p.requests)
+        or any((p.key, w) not in answered for w in windows[p.key])
     ]
 
 
-def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions) -> _Known:
+def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions, now: datetime) -> _Known:
     try:
         with context.warehouse.reading() as connection:
             repo = OpsRepo(connection)
@@ -194,6 +201,7 @@ def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions)
             if "bronze" in options.layers:
                 known.islands.update(repo.islands(keys))
                 known.answered.update(repo.completed_requests(options.after_runs))
+                known.again.update(due_again(connection, context.catalogue, keys, now, options.today))
                 if undated:
                     known.answers.update(repo.last_answers(undated))
                 imported = [k for k in undated if context.catalogue.recipes[k.dataset].files is not None]
@@ -249,7 +257,9 @@ def _decide(
             f"request mode {recipe.mode.value} cannot be asked yet by this version",
         )
         return
-    windows, item.reason = _windows(context, _beginning(recipe, since), known.islands.get(item.key, []), options, now)
+    again = known.again.get(item.key)
+    windows, item.reason = _windows(context, _beginning(recipe, since), known.islands.get(item.key, []), options, now, again)
+    item.again = again is not None and bool(windows)
     item.requests = [_request(recipe, item.key, window) for window in windows]
 
 
@@ -259,6 +269,7 @@ def _windows(
     spans: Sequence[Span],
     options: RunOptions,
     now: datetime,
+    again: str | None,
 ) -> tuple[list[Window], str]:
     """What is asked of a dataset with a watermark, and why."""
     if recipe.first_date is None:
@@ -273,6 +284,8 @@ def _windows(
         if begin > end:
             return [], f"nothing is settled between {begin} and {end}"
         return [Window(begin, end)], "asked in full" if options.full else f"asked from {begin}"
+    if again is not None and start <= end:
+        return [Window(start, end)], again
     lookback = recipe.lookback_days if options.lookback_days is None else options.lookback_days
     windows = next_windows(
         spans,

@@ -38,6 +38,14 @@ class Stage(StrEnum):
     GOLD = "gold"
 
 
+class Hold(StrEnum):
+    """What a file means for the adjustment basis of its partition (`silver.basis`)."""
+
+    HELD = "held"
+    RELEASED = "released"
+    WHOLE = "whole"
+
+
 class RowCounts(BaseModel):
     """What became of a file's records: the six figures whose sum is `bronze_rows`, and deleted rows beside them."""
 
@@ -118,6 +126,7 @@ class DatasetInjestion(BaseModel):
     code_version: str
     promotion_kind: PromotionKind = "first"
     origin_run_id: str | None = None
+    silver_hold: str | None = None
 
     # --- identity -------------------------------------------------------------------------------------------------------------
 
@@ -208,7 +217,7 @@ class DatasetInjestion(BaseModel):
         self.silver_tablename, self.silver_recipe_hash, self.silver_run_id = recipe.silver_table, recipe.recipe_hash, run_id
         self.silver_injest_start_time, self.silver_injest_end_time, self.silver_errors = started, None, None
         self._silver_counts(RowCounts())
-        self.silver_from_date = self.silver_to_date = None
+        self.silver_from_date = self.silver_to_date = self.silver_hold = None
         # Gold of an earlier promotion of this row describes values that may change now.
         self.silver_can_promote = False
 
@@ -230,7 +239,7 @@ class DatasetInjestion(BaseModel):
     def silver_failed(self, error: str) -> None:
         """The file failed as a whole and silver is untouched; it stays promotable, so that a mended recipe heals it."""
         self._silver_counts(RowCounts())
-        self.silver_from_date = self.silver_to_date = None
+        self.silver_from_date = self.silver_to_date = self.silver_hold = None
         self.silver_errors, self.silver_injest_end_time = error, utc_now()
         # A file that was promoted before, and was merged again behind a late one, is not in silver any more either.
         self.bronze_can_promote, self.silver_can_promote = True, False

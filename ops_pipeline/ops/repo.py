@@ -188,6 +188,46 @@ class OpsRepo:
         numbers, *order = (values(column) for column in found.columns)
         return {wanted[number]: latest for number, latest in zip(numbers, zip(*order, strict=True), strict=True)}
 
+    def held(self, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
+        """Files of the partitions that wait for the whole history, in the order in which they apply."""
+        with self._wanted(partitions):
+            found = self.connection.execute(
+                f"""SELECT f.rowid FROM {LEDGER} f SEMI JOIN wanted w ON {SAME_PARTITION} WHERE f.silver_hold = 'held'
+                ORDER BY f.bronze_injest_end_time, coalesce(f.origin_run_id, f.run_id), f.file_id"""
+            ).fetchall()
+        return self._whole([number for (number,) in found])
+
+    def last_whole(self, partitions: Iterable[PartitionKey]) -> dict[PartitionKey, tuple[datetime, str, str]]:
+        """The order of the file by which each partition was last replaced as a whole."""
+        with self._wanted(partitions):
+            found = self.connection.execute(
+                f"""SELECT arg_max(f.rowid, {_ORDER}) FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
+                WHERE f.silver_hold = 'whole' GROUP BY w.number"""
+            ).fetchall()
+        return {row.partition: row.order for row in self._whole([number for (number,) in found])}
+
+    def ask_everything(self, rows: Sequence[DatasetInjestion]) -> set[tuple[str, str]]:
+        """Those of the rows whose request asks for no less than every earlier stored one of their partition: its whole history."""
+        about = [
+            (r.run_id, r.file_id, r.request_id, r.requested_from_date, r.requested_to_date, r.bronze_injest_end_time)
+            for r in rows
+        ]
+        names = ("run_id", "file_id", "request_id", "asked_from", "asked_to", "known_at")
+        kinds = (pa.string(), pa.string(), pa.string(), pa.date32(), pa.date32(), pa.timestamp("us", tz="UTC"))
+        columns = list(zip(*about, strict=True)) or [()] * len(names)
+        table = partition_table([r.partition for r in rows])
+        for name, kind, column in zip(names, kinds, columns, strict=True):
+            table = table.append_column(name, pa.array(column, kind))
+        with registered(self.connection, "wanted", table):
+            found = self.connection.execute(
+                f"""SELECT w.run_id, w.file_id FROM wanted w LEFT JOIN {LEDGER} f ON {SAME_PARTITION} AND f.promotion_kind = 'first'
+                    AND f.bronze_outcome IN ('stored', 'unchanged') AND f.bronze_injest_end_time < w.known_at
+                    AND NOT (f.run_id = w.run_id AND f.request_id = w.request_id)
+                WHERE w.asked_from IS NOT NULL AND w.asked_to IS NOT NULL GROUP BY w.run_id, w.file_id, w.asked_from, w.asked_to
+                HAVING coalesce(min(f.requested_from_date) >= w.asked_from AND max(f.requested_to_date) <= w.asked_to, true)"""
+            ).fetchall()
+        return set(found)
+
     def completed_requests(self, run_ids: Iterable[str]) -> set[str]:
         """Requests that one of the runs completed: every part answered without error and not refused by silver."""
         listed = list(run_ids)

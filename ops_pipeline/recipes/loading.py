@@ -163,6 +163,7 @@ def load_catalogue(
         catalogue.complete()
     _check_tables(catalogue, origin)
     _check_facts(catalogue, origin)
+    _check_actions(catalogue, origin)
     for variable, address in (base_urls or {}).items():
         for source in [name for name in waiting if base_url_variable(name) == variable.upper()]:
             cast("_Recipes", catalogue.recipes).read(source)
@@ -207,6 +208,18 @@ def _check_facts(catalogue: Catalogue, origin: dict[str, Path]) -> None:
 def _packaged_first(catalogue: Catalogue, origin: dict[str, Path]) -> list[tuple[str, Recipe]]:
     """What clashes with a packaged recipe is to blame, whichever was read first."""
     return sorted(catalogue.recipes.items(), key=lambda item: origin[item[0]].parent != PACKAGED)
+
+
+def _check_actions(catalogue: Catalogue, origin: dict[str, Path]) -> None:
+    """The splits and dividends that adjust a history are datasets by ticker and day."""
+    for key, recipe in catalogue.recipes.items():
+        for name in recipe.adjusted_by:
+            actions = catalogue.recipes.get(name)
+            if actions is None or not actions.per_ticker or actions.date_column is None or actions is recipe:
+                raise RecipeError(
+                    f"{origin[key]}: dataset {key}, field adjusted_by: {name} is no other dataset with tickers and a date_column;"
+                    " name one of splits or dividends."
+                )
 
 
 def _check_tables(catalogue: Catalogue, origin: dict[str, Path]) -> None:

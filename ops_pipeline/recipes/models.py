@@ -95,6 +95,12 @@ class Recipe(_Model):
     key: list[ColumnName] = Field(min_length=1)
     date_column: ColumnName | None = None
     available_at: ColumnName | None = Field(default=None, description="column that says when the vendor made a record public")
+    refetch_on_restatement: bool = Field(
+        default=False, description="an answer that differs from stored rows waits until the whole history has been asked again"
+    )
+    adjusted_by: list[str] = Field(
+        default=[], description="datasets of splits or dividends, by ticker: a new row of theirs makes the whole history due"
+    )
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     gold: GoldTarget | None = None
 
@@ -145,6 +151,12 @@ class Recipe(_Model):
                 raise ValueError(f"date_column: {self.date_column} must be a required column of type date")
         for column in self.columns:
             self.answer.check_column(column)
+        if self.refetch_on_restatement and not (
+            self.per_ticker and self.mode is RequestMode.WINDOW and self.date_column in self.key
+        ):
+            raise ValueError("refetch_on_restatement: needs per_ticker: true, mode window and the date_column in the key")
+        if self.adjusted_by and not self.refetch_on_restatement:
+            raise ValueError("adjusted_by: needs refetch_on_restatement: true")
         if self.available_at is not None:
             said = by_name.get(self.available_at)
             if said is None or said.type not in (ColumnType.DATE, ColumnType.TIMESTAMP):
@@ -235,4 +247,4 @@ class Recipe(_Model):
 ONE_DAY = timedelta(days=1)
 
 # Fields that later versions added.
-_LEFT_OUT_WHERE_ABSENT = ("files", "request", "available_at")
+_LEFT_OUT_WHERE_ABSENT = ("files", "request", "available_at", "refetch_on_restatement", "adjusted_by")

@@ -25,7 +25,9 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.ops.drift import Drift, remember_drift
 from ops_pipeline.ops.ingestion import DatasetInjestion, RowCounts, Stage
 from ops_pipeline.ops.repo import OpsRepo
+from ops_pipeline.ops.wanted import registered
 from ops_pipeline.recipes.universe import PartitionKey
+from ops_pipeline.silver.basis import Bases
 from ops_pipeline.silver.tables import ShapeChangedError, ensure_tables
 from ops_pipeline.silver.typing_sql import identifier
 from ops_pipeline.silver.undo import replace_rejects, take_back
@@ -90,6 +92,8 @@ class _Commit:
         self.values = [c for c in self.own if c not in self.keys]
         self.target, self.history = self.recipe.silver_table, self.recipe.history_table
         self.numbers = {row.key: number for number, row in enumerate(self.staged.files)}
+        self.late: set[int] = set()
+        self.bases: Bases | None = None
 
     def run(self) -> Promotion:
         promotion = Promotion()
@@ -109,7 +113,7 @@ class _Commit:
             for row in rows.values():
                 row.silver_started(self.recipe, self.run_id, self.now)
             self._merge(rows)
-            promotion.rows = [*rows.values(), *held]
+            promotion.rows = [*rows.values(), *held, *(self.bases.released if self.bases else [])]
         self.repo.remember_recipes([self.recipe])
         remember_drift(self.connection, self._drift())
         self.repo.upsert(promotion.rows, Stage.SILVER)
@@ -156,6 +160,11 @@ class _Commit:
             if not waiting:
                 continue
             first = min(row.order for row in waiting)
+            if self.recipe.refetch_on_restatement and partition in latest:
+                # No merge is taken back here: what comes late may be of another adjustment basis.
+                self.late |= {self.numbers[row.key] for row in waiting if row.order < latest[partition]}
+                merged.update({self.numbers[row.key]: row for row in waiting})
+                continue
             again = self.repo.promoted_after(partition, first) if partition in latest and latest[partition] > first else []
             if any(row.key not in self.numbers for row in again):
                 incomplete.append(partition)
@@ -188,10 +197,13 @@ class _Commit:
     def _merge(self, rows: dict[int, DatasetInjestion]) -> None:
         """Merges every file that may be merged, in rounds, and fills the rows' counts."""
         counts: dict[int, RowCounts] = {}
+        refused = {number: refusal for number, row in rows.items() if (refusal := self._refusal(row))}
+        if self.recipe.refetch_on_restatement:
+            self.bases = Bases(self.repo, self.staged, {n: row for n, row in rows.items() if n not in refused}, self.late)
+            refused |= self.bases.shrunken({n: self.staged.profiles[n].good for n in rows})
         for number, row in rows.items():
             profile = self.staged.profiles[number]
-            refusal = self._refusal(row)
-            if refusal:
+            if refusal := refused.get(number):
                 row.silver_failed(refusal)
             else:
                 counts[number] = RowCounts(
@@ -202,13 +214,21 @@ class _Commit:
         self._register_files({n: rows[n] for n in counts})
         try:
             for members in self._rounds({n: rows[n] for n in counts}):
-                self._merge_round(members, counts)
+                if self.bases:
+                    merged = self.bases.admitted(members, self._restating(members), counts)
+                    self._merge_round(merged, counts)
+                    self.bases.delete_the_rest(merged, counts, self.now)
+                else:
+                    self._merge_round(members, counts)
             replace_rejects(self.connection, self.staged, rows, set(counts), self.now)
         finally:
             self.connection.unregister("staged_files")
         for number, count in counts.items():
             profile = self.staged.profiles[number]
-            rows[number].silver_finished(count, profile.from_date, profile.to_date, gold=self.recipe.gold_table)
+            days = [d for d in (profile.from_date, profile.to_date) if d is not None]
+            if self.bases:
+                days += self.bases.deleted_days.get(number, ())
+            rows[number].silver_finished(count, min(days, default=None), max(days, default=None), gold=self.recipe.gold_table)
 
     def _refusal(self, row: DatasetInjestion) -> str | None:
         """Why the whole file is refused, if it is."""
@@ -240,7 +260,7 @@ class _Commit:
 
     def _rounds(self, rows: dict[int, DatasetInjestion]) -> list[list[int]]:
         """The files' numbers, grouped so that files of one partition that can touch one key stand in successive rounds, in order."""
-        dated = self.recipe.date_column is not None and self.recipe.date_column in self.recipe.silver_key
+        dated = self.recipe.date_column in self.recipe.silver_key and not self.recipe.refetch_on_restatement
         placed: dict[PartitionKey, list[tuple[int, FileProfile]]] = defaultdict(list)
         rounds: dict[int, list[int]] = defaultdict(list)
         for number in sorted(rows, key=lambda n: rows[n].order):
@@ -254,20 +274,40 @@ class _Commit:
             rounds[place].append(number)
         return [rounds[r] for r in sorted(rounds)]
 
+    def _good_rows(self, members: list[int]) -> pa.Table:
+        good = self.staged.good
+        return (
+            good
+            if len(members) == len(self.staged.files)
+            else good.filter(pc.is_in(good["_file_no"], pa.array(members, pa.int32())))
+        )
+
+    def _differs(self) -> str:
+        if not self.values:
+            return "false"
+        return f"({', '.join(f's.{v}' for v in self.values)}) IS DISTINCT FROM ({', '.join(f't.{v}' for v in self.values)})"
+
+    def _same(self) -> str:
+        return " AND ".join(f"t.{k} = s.{k}" for k in self.keys)
+
+    def _restating(self, members: list[int]) -> set[int]:
+        """Those of the files that hold another value for a row that silver has."""
+        good = self._good_rows(members)
+        if good.num_rows == 0:
+            return set()
+        with registered(self.connection, "staged_rows", good):
+            found = self.connection.execute(
+                f"SELECT DISTINCT _file_no FROM staged_rows s JOIN {self._target_part(good)} t ON {self._same()} WHERE {self._differs()}"
+            ).fetchall()
+        return {number for (number,) in found}
+
     def _merge_round(self, members: list[int], counts: dict[int, RowCounts]) -> None:
         """Files that touch no key twice: created, updated and unchanged rows follow from one join with the target."""
-        good = self.staged.good
-        if len(members) < len(self.staged.files):
-            good = good.filter(pc.is_in(good["_file_no"], pa.array(members, good["_file_no"].type)))
+        good = self._good_rows(members)
         if good.num_rows == 0:
             return
         self.connection.register("staged_rows", good)
-        own, same = ", ".join(self.own), " AND ".join(f"t.{k} = s.{k}" for k in self.keys)
-        differs = (
-            f"({', '.join(f's.{v}' for v in self.values)}) IS DISTINCT FROM ({', '.join(f't.{v}' for v in self.values)})"
-            if self.values
-            else "false"
-        )
+        own, same, differs = ", ".join(self.own), self._same(), self._differs()
         lineage = "bronze_file_id, run_id, known_at"
         act = f"CASE WHEN t.ingested_at IS NULL THEN 'C' WHEN {differs} THEN 'U' ELSE 'N' END"
         staged = "FROM staged_rows s JOIN staged_files f USING (_file_no)"

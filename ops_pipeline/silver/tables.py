@@ -9,14 +9,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ops_pipeline.ops.objects import ensure_objects
+from ops_pipeline.recipes.models import Recipe
 from ops_pipeline.silver import as_of
+from ops_pipeline.silver.restatements import mixed_basis_view, restatements_view
 from ops_pipeline.silver.typing_sql import identifier, literal
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import duckdb
 
     from ops_pipeline.ops.repo import OpsRepo
-    from ops_pipeline.recipes.models import Recipe
 
 LINEAGE = (
     (
@@ -63,8 +66,37 @@ def ensure_tables(repo: OpsRepo, recipe: Recipe) -> None:
         for table in (recipe.silver_table, recipe.history_table):
             repo.connection.execute(f"DROP TABLE IF EXISTS {table}")
         _create(repo.connection, recipe)
-    ensure_objects(repo.connection, as_of.macros(recipe))
+    views = [restatements_view(recipe)]
+    if recipe.refetch_on_restatement:
+        views.append(mixed_basis_view(recipe, _recipes_of_tables(repo, recipe.adjusted_by)))
+    ensure_objects(repo.connection, [*as_of.macros(recipe), *views])
     repo.remember_silver_table(recipe)
+    if present is None:
+        for one in _adjusted_by(repo, recipe):
+            ensure_objects(repo.connection, [mixed_basis_view(one, _recipes_of_tables(repo, one.adjusted_by))])
+
+
+def _adjusted_by(repo: OpsRepo, actions: Recipe) -> list[Recipe]:
+    """The recipes of tables whose histories a row of this dataset makes due."""
+    repo.remember_recipes([actions])
+    found = repo.connection.execute(
+        """SELECT r.recipe_text FROM ops.silver_tables t JOIN ops.recipes r USING (recipe_hash)
+        WHERE list_contains(json_extract_string(r.recipe_text, '$.adjusted_by[*]'), ?)""",
+        [actions.dataset_key],
+    ).fetchall()
+    return [Recipe.model_validate_json(text) for (text,) in found]
+
+
+def _recipes_of_tables(repo: OpsRepo, datasets: Sequence[str]) -> list[Recipe]:
+    """The recipes of those of the datasets that have a silver table, as it was last merged."""
+    if not datasets:
+        return []
+    found = repo.connection.execute(
+        """SELECT r.recipe_text FROM ops.silver_tables t JOIN ops.recipes r USING (recipe_hash)
+        WHERE t.dataset_key IN (SELECT unnest(?)) ORDER BY t.dataset_key""",
+        [list(datasets)],
+    ).fetchall()
+    return [Recipe.model_validate_json(text) for (text,) in found]
 
 
 def _holds_rows(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> bool:

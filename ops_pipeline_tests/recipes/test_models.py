@@ -92,6 +92,8 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "key": (["date", "close"], True),
     "date_column": (None, True),
     "available_at": ("date", False),
+    "refetch_on_restatement": (True, False),
+    "adjusted_by": (["sample.splits"], False),
     "max_reject_share": (0, False),
     "gold": (None, False),
 }
@@ -104,7 +106,7 @@ def test_every_field_is_tried() -> None:
 @pytest.mark.parametrize("field", CHANGES)
 def test_every_field_changes_the_recipes_hash_and_some_its_shape(field: str) -> None:
     value, shape = CHANGES[field]
-    more = {"mode": "snapshot", "gold": None} if field == "date_column" else {}
+    more = {"date_column": {"mode": "snapshot", "gold": None}, "adjusted_by": {"refetch_on_restatement": True}}.get(field, {})
     changed = prices(**{**more, field: value})
     assert changed.recipe_hash != PRICES.recipe_hash
     assert (changed.columns_hash != PRICES.columns_hash) == shape
