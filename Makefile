@@ -10,7 +10,7 @@
 # Every path here is relative and quoted or free of spaces, so that the folder itself may stand anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test dashboard bench docs check lock clean
+.PHONY: help setup run dev test dashboard bench docs check lock pictures clean
 
 PYTHON ?=
 ARGS ?=
@@ -95,6 +95,10 @@ docs: $(READY_DEV) ## build the documentation as a site, and say where it is
 
 bench: $(READY_BENCH) ## measure the pipeline beside its alternatives, see benchmarks/README.md
 	@$(PY) -m benchmarks $(ARGS)
+
+pictures: $(READY_DEV) ## draw the README's pictures anew, from real runs
+	@$(PY) docs/pictures/terminal.py
+	@PYTHONPATH=. $(PY) docs/pictures/pages.py
 
 lock: $(READY) ## pin the newest allowed versions of all dependencies anew
 	@$(PY) -m venv --clear build/lock
