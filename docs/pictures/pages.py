@@ -1,7 +1,7 @@
 """Draws the README's pictures of the dashboard and of the Dagster UI, light and dark, from real runs in a fresh home.
 
-Run it by `make pictures`. Runs of several days are made within minutes, so their times are spread over as many days afterwards. Nothing else is
-touched up.
+Run it by `make pictures`. Runs of several days are made within minutes, so their times are spread over as many days afterwards.
+Nothing else is touched up.
 """
 
 from __future__ import annotations
