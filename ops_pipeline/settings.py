@@ -167,13 +167,19 @@ class Settings(BaseSettings):
         return (self.home / "published").absolute()
 
     @property
+    def limits_path(self) -> Path:
+        """The folder in which processes count together what was asked of sources that have limits."""
+        return (self.home / "limits").absolute()
+
+    @property
     def runs_path(self) -> Path:
         """The folder of run leases and long key lists."""
         return (self.home / "runs").absolute()
 
 
 # A source's address in place of the one in its recipe file: for a proxy of the vendor's interface, a mirror, a test.
-_BASE_URL = re.compile(rf"{PREFIX}SOURCE_[A-Z0-9_]+_BASE_URL", re.ASCII)
+# And the plan that its user has bought, in place of the one that stands there.
+_OF_A_SOURCE = re.compile(rf"{PREFIX}SOURCE_[A-Z0-9_]+_(BASE_URL|PLAN)", re.ASCII)
 
 
 def base_url_variable(source: str) -> str:
@@ -181,9 +187,14 @@ def base_url_variable(source: str) -> str:
     return f"{PREFIX}SOURCE_{source.upper().replace('-', '_')}_BASE_URL"
 
 
-def base_url_variables() -> dict[str, str]:
-    """The variables of that kind that are set, with their addresses; whether their sources exist is not known here."""
-    return {name: value for name, value in os.environ.items() if value and _BASE_URL.fullmatch(name.upper())}
+def plan_variable(source: str) -> str:
+    """The environment variable that names the plan of a source, such as OPS_PIPELINE_SOURCE_MY_VENDOR_PLAN for my-vendor."""
+    return f"{PREFIX}SOURCE_{source.upper().replace('-', '_')}_PLAN"
+
+
+def source_variables() -> dict[str, str]:
+    """The variables about single sources that are set, with their values; whether their sources exist is not known here."""
+    return {name: value for name, value in os.environ.items() if value and _OF_A_SOURCE.fullmatch(name.upper())}
 
 
 def _refuse_unknown_variables() -> None:
@@ -191,7 +202,7 @@ def _refuse_unknown_variables() -> None:
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
     for variable in os.environ:
         name = variable.upper()
-        if name.startswith(PREFIX) and name not in known and not _BASE_URL.fullmatch(name):
+        if name.startswith(PREFIX) and name not in known and not _OF_A_SOURCE.fullmatch(name):
             close = difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known variables: {', '.join(known)}."
             raise SettingsError(f"{variable} is no setting of ops_pipeline; {hint} Rename or unset it.")

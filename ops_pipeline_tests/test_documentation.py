@@ -9,12 +9,12 @@ import pytest
 
 from ops_pipeline.ops.columns import COLUMNS
 from ops_pipeline.recipes.loading import load_catalogue
-from ops_pipeline.settings import PREFIX, Settings, base_url_variable
+from ops_pipeline.settings import PREFIX, Settings, base_url_variable, plan_variable
 from ops_pipeline_tests.lake import good_rows, stage_bodies
 
 ROOT = Path(__file__).parent.parent
-# One variable a source, and so no field of the settings.
-BASE_URL = "`OPS_PIPELINE_SOURCE_<NAME>_BASE_URL`"
+# Variables of single sources, and so no fields of the settings.
+BASE_URL, PLAN = "`OPS_PIPELINE_SOURCE_<NAME>_BASE_URL`", "`OPS_PIPELINE_SOURCE_<NAME>_PLAN`"
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 
 
@@ -28,6 +28,8 @@ def test_every_setting_stands_in_the_readme_with_its_default(name: str) -> None:
 
 def test_the_address_of_a_source_stands_in_the_readme() -> None:
     assert f"| {BASE_URL} |" in README
+    assert f"| {PLAN} |" in README
+    assert plan_variable("my-vendor") == PLAN.strip("`").replace("<NAME>", "MY_VENDOR")
     assert base_url_variable("my-vendor") == BASE_URL.strip("`").replace("<NAME>", "MY_VENDOR")
 
 
@@ -63,7 +65,7 @@ def test_every_packaged_vendor_stands_on_the_vendors_page_with_its_key() -> None
 
 
 def test_the_readme_names_no_setting_that_does_not_exist() -> None:
-    named = set(re.findall(rf"{PREFIX}[A-Z_]+[A-Z]", README.replace(BASE_URL, "")))
+    named = set(re.findall(rf"{PREFIX}[A-Z_]+[A-Z]", README.replace(BASE_URL, "").replace(PLAN, "")))
     assert named <= {PREFIX + n.upper() for n in Settings.model_fields}
 
 

@@ -174,7 +174,7 @@ def _print_contract(context: Context, recipe: Recipe) -> None:
     from rich.text import Text
 
     source = context.catalogue.sources[recipe.source]
-    floor = f"; answers from {source.floor}" if source.floor else ""
+    floor = f"; answers from {source.earliest}" if source.earliest else ""
     facts = {
         "source": f"{source.name}: {source.description} At most {source.concurrency} requests at once{floor}.",
         "page": recipe.url or source.url,

@@ -32,12 +32,12 @@ def open_home(home: Path | None, *, today: date | None = None, screen: Console |
         UserError: when a setting, a recipe file or the migrations are wrong.
     """
     from ops_pipeline.recipes.loading import load_catalogue
-    from ops_pipeline.settings import base_url_variables, load_settings
+    from ops_pipeline.settings import load_settings, source_variables
 
     settings = load_settings(home=home, today=today)
     err = screen or output.console(stderr=True)
     output.start_logging(settings.log_level, err)
-    catalogue = load_catalogue(settings.recipes_path, base_urls=base_url_variables())
+    catalogue = load_catalogue(settings.recipes_path, variables=source_variables())
     if any(source.python for source in catalogue.sources.values()):
         lift()  # a user's code may want pandas; the import below loads Arrow
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING
 
 from ops_pipeline.bronze.store import BronzeStore
@@ -16,7 +17,7 @@ from ops_pipeline.ops.leases import Leases
 from ops_pipeline.ops.service import OpsService
 from ops_pipeline.recipes.loading import Catalogue, load_catalogue
 from ops_pipeline.recipes.universe import Universe, load_universe
-from ops_pipeline.settings import base_url_variables
+from ops_pipeline.settings import source_variables
 from ops_pipeline.sources import open_source
 from ops_pipeline.warehouse import Warehouse
 
@@ -96,8 +97,9 @@ def build_context(
     )
     return Context(
         settings=settings,
-        catalogue=catalogue or load_catalogue(settings.recipes_path, base_urls=base_url_variables(), lazily=True),
+        catalogue=catalogue or load_catalogue(settings.recipes_path, variables=source_variables(), lazily=True),
         service=OpsService(warehouse),
         store=BronzeStore(settings.bronze_path),
         leases=Leases(settings.runs_path),
+        open_source=partial(open_source, counts=settings.limits_path),
     )

@@ -274,7 +274,7 @@ def _windows(
     """What is asked of a dataset with a watermark, and why."""
     if recipe.first_date is None:
         return [], "the recipe declares no first date"
-    floor = context.catalogue.sources[recipe.source].floor
+    floor = context.catalogue.sources[recipe.source].earliest
     end = last_expected(recipe, now, options.today)
     if options.to_date is not None:
         end = min(end, options.to_date)

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 from ops_pipeline.errors import DatabaseMissingError, UserError
 from ops_pipeline.publish.selection import Selection
 from ops_pipeline.publish.versions import Versions
-from ops_pipeline.settings import PREFIX, base_url_variables, load_settings
+from ops_pipeline.settings import PREFIX, load_settings, source_variables
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -130,7 +130,7 @@ def _installation() -> Check:
 
 def _settings() -> Check:
     given = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
-    addresses = [name for name in given if name in base_url_variables()]
+    addresses = [name for name in given if name in source_variables()]
     if addresses:
         found = f"{', '.join(given)}: sources are asked at other addresses than their own"
         return Check("settings", "warning", found, f"unset {' '.join(addresses)}, unless you mean it")

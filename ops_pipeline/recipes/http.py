@@ -99,10 +99,28 @@ class ApiKey(_Model):
 
 
 class ErrorPattern(_Model):
-    """A text by which an answer is known as an error, whatever its status code."""
+    """How an error of the vendor's is known: by a text in the answer, by its status code, or by both together.
 
-    match: str = Field(min_length=1, description="text that the first 4,096 bytes of the body hold")
-    kind: Literal["permanent", "transient", "deferred"]
+    Attributes:
+        match: text that the first 4,096 bytes of the body hold; None: any body.
+        status: status codes; empty: any code, 200 included.
+        kind: what it is. permanent: asking again changes nothing; transient: it may help; deferred: the quota is used up; auth: the key
+            is refused; plan: the plan does not hold this.
+        of: how much the plan does not hold: the ticker that was asked about, or the whole dataset.
+    """
+
+    match: str | None = Field(default=None, min_length=1)
+    status: list[Annotated[int, Field(ge=100, le=599)]] = []
+    kind: Literal["permanent", "transient", "deferred", "auth", "plan"]
+    of: Literal["ticker", "dataset"] = "ticker"
+
+    @model_validator(mode="after")
+    def _something_to_know_it_by(self) -> Self:
+        if self.match is None and not self.status:
+            raise ValueError("name `match`, `status` or both: what the error is known by")
+        if self.of == "dataset" and self.kind != "plan":
+            raise ValueError("`of` says how much a plan does not hold; it is for the kind plan")
+        return self
 
 
 class HttpSource(_Model):
@@ -116,7 +134,8 @@ class HttpSource(_Model):
         attempts: how often a request is sent at most; only transient errors are asked again.
         longest_pause_seconds: a vendor that wants a longer pause than this (Retry-After) is asked again by a later run.
         max_bytes: of an unpacked answer; a larger one is refused.
-        errors: texts by which an answer is an error, also with status 200; the first that matches counts.
+        errors: by what an answer is known as an error, also with status 200; the first that fits counts, before what codes mean by
+            themselves (401 auth, 402 plan, 408, 425, 429 and 5xx transient, others from 300 on permanent).
     """
 
     base_url: str

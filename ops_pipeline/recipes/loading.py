@@ -19,7 +19,7 @@ from ops_pipeline.recipes.http import base_address
 from ops_pipeline.recipes.models import GoldTarget, Recipe, RequestMode
 from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline.recipes.yaml import load_yaml
-from ops_pipeline.settings import base_url_variable
+from ops_pipeline.settings import base_url_variable, plan_variable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -122,7 +122,7 @@ class Catalogue:
 def load_catalogue(
     overlay: Path | None = None,
     *,
-    base_urls: Mapping[str, str] | None = None,
+    variables: Mapping[str, str] | None = None,
     more: Iterable[Path] = (),
     lazily: bool = False,
 ) -> Catalogue:
@@ -134,14 +134,14 @@ def load_catalogue(
     Args:
         overlay: the folder of a user's files; it need not exist. The folder that holds it is the home: a user's own sources are looked
             for there.
-        base_urls: addresses in place of those that sources declare, by the environment variable that gives them
-            (`settings.base_url_variables`).
+        variables: addresses and plans in place of those that sources declare, by the environment variable that gives them
+            (`settings.source_variables`).
         more: recipe files on top of those of the folder.
         lazily: read a packaged vendor's file when one of its recipes is looked up.
 
     Raises:
         RecipeError: naming file, dataset and field.
-        SettingsError: an address is given to a source that has none, or is no address; the text names the variable.
+        SettingsError: an address or a plan is given to a source that has none, or is none; the text names the variable.
     """
     catalogue = Catalogue()
     origin = catalogue.origins
@@ -164,10 +164,11 @@ def load_catalogue(
     _check_tables(catalogue, origin)
     _check_facts(catalogue, origin)
     _check_actions(catalogue, origin)
-    for variable, address in (base_urls or {}).items():
-        for source in [name for name in waiting if base_url_variable(name) == variable.upper()]:
+    for variable, value in (variables or {}).items():
+        names = (plan_variable, _put_on_plan) if variable.upper().endswith("_PLAN") else (base_url_variable, _ask_elsewhere)
+        for source in [name for name in waiting if names[0](name) == variable.upper()]:
             cast("_Recipes", catalogue.recipes).read(source)
-        _ask_elsewhere(catalogue, variable, address)
+        names[1](catalogue, variable, value)
     return catalogue
 
 
@@ -184,6 +185,20 @@ def _ask_elsewhere(catalogue: Catalogue, variable: str, address: str) -> None:
     except ValueError as e:
         raise SettingsError(f"{variable}: {e}. Change or unset it.") from None
     catalogue.sources[source.name] = source.model_copy(update={"http": http})
+
+
+def _put_on_plan(catalogue: Catalogue, variable: str, plan: str) -> None:
+    """Puts the source that a variable names on another plan."""
+    reached = {plan_variable(name): source for name, source in catalogue.sources.items() if source.http}
+    source = reached.get(variable.upper())
+    if source is None:
+        known = f"such variables here: {', '.join(reached)}" if reached else "no source here is reached by HTTP"
+        raise SettingsError(f"{variable} names no source that is reached by HTTP; {known}. Rename or unset it.")
+    try:
+        catalogue.sources[source.name] = source.on_plan(plan)
+    except ValidationError as e:
+        problem = e.errors(include_url=False)[0]
+        raise SettingsError(f"{variable}: {problem['msg'].removeprefix('Value error, ')}. Change or unset it.") from None
 
 
 def _check_facts(catalogue: Catalogue, origin: dict[str, Path]) -> None:

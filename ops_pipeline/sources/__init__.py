@@ -14,6 +14,7 @@ from ops_pipeline.sources.base import Answer, Request, Source, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.source import SourceDeclaration
@@ -27,12 +28,13 @@ def prepare(declarations: Iterable[SourceDeclaration]) -> None:
         threading.Thread(target=importlib.import_module, args=("ops_pipeline.sources.http",), daemon=True).start()
 
 
-def open_source(declaration: SourceDeclaration, recipes: Mapping[str, Recipe]) -> Source:
+def open_source(declaration: SourceDeclaration, recipes: Mapping[str, Recipe], *, counts: Path | None = None) -> Source:
     """Gives a new client of the kind that a source's declaration names; the caller closes it.
 
     Args:
         declaration: the source.
         recipes: the catalogue's recipes by dataset key.
+        counts: the folder in which all processes count together what sources were asked; None: nothing is counted.
     """
     # Imported when they are wanted: aiohttp alone takes some 200 ms, which a run over the sample data need not pay.
     match declaration.client:
@@ -43,7 +45,7 @@ def open_source(declaration: SourceDeclaration, recipes: Mapping[str, Recipe]) -
         case "http":
             from ops_pipeline.sources.http import HttpClient
 
-            return HttpClient(declaration, recipes)
+            return HttpClient(declaration, recipes, counts=counts)
         case "python":
             from ops_pipeline.sources.python import OwnSource
 

@@ -15,7 +15,7 @@ from typing import Final, Literal, Protocol
 
 from ops_pipeline.recipes.keys import join_dataset_key
 
-ErrorKind = Literal["permanent", "transient", "deferred"]
+ErrorKind = Literal["permanent", "transient", "deferred", "auth", "plan", "plan_dataset"]
 
 _ID_DIGITS: Final = 32
 
@@ -110,8 +110,9 @@ class SourceError(Exception):
     The text is one sentence that says what happened and what the user can do; it holds no secret.
 
     Attributes:
-        kind: `permanent` (asking again changes nothing until the user does), `transient` (asking again may help) or `deferred`
-            (the quota is used up; asked again after its reset).
+        kind: `permanent` (asking again changes nothing until the user does), `transient` (asking again may help), `deferred` (the quota
+            is used up; asked again after its reset), `auth` (the key is refused), `plan` (the plan does not hold this ticker) or
+            `plan_dataset` (nor any other of the dataset).
         status_code: of HTTP, where there is one.
         body: what the vendor sent along, kept in bronze; None when nothing came.
         retry_after: seconds that the vendor wants to be left alone; None when it did not say.

@@ -23,8 +23,11 @@ import tenacity
 from yarl import URL
 
 from ops_pipeline import __version__
+from ops_pipeline.errors import UserError
 from ops_pipeline.sources.base import Answer, Request, SourceError
+from ops_pipeline.sources.gate import Gate
 from ops_pipeline.sources.http_errors import Refusals, is_cut
+from ops_pipeline.sources.limits import SharedLimits
 from ops_pipeline.sources.paging import Question, Series
 from ops_pipeline.sources.redaction import Redactor
 from ops_pipeline.sources.unpacking import ACCEPTED, ZIP_BEGINNING, BrokenBodyError, TooLargeError, only_member, unpacked
@@ -32,9 +35,11 @@ from ops_pipeline.sources.unpacking import ACCEPTED, ZIP_BEGINNING, BrokenBodyEr
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
     from datetime import date
+    from pathlib import Path
 
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.source import SourceDeclaration
+    from ops_pipeline.sources.limits import Permit
 
 FIRST_PAUSE_SECONDS: Final = 0.5
 # Clients that were all told to come back in the same second should not.
@@ -49,6 +54,7 @@ class HttpClient:
         declaration: SourceDeclaration,
         recipes: Mapping[str, Recipe],
         *,
+        counts: Path | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Opens nothing yet; reads the key and the proxy from the environment.
@@ -56,6 +62,7 @@ class HttpClient:
         Args:
             declaration: a source with an `http` block.
             recipes: the catalogue's recipes by dataset key.
+            counts: the folder in which all processes count together what sources were asked; None: nothing is counted.
             sleep: waits for so many seconds between two attempts.
         """
         if declaration.http is None:
@@ -72,6 +79,8 @@ class HttpClient:
         except ValueError as e:
             self._unusable = f"{self._name} cannot be asked: {e}."
         self._redactor = Redactor(key)
+        shared = SharedLimits(counts, self._name, declaration.limits_in_force) if counts else None
+        self._gate = Gate(self._name, self._http, shared, sleep)
         self._refusals = Refusals(self._name, self._http, self._redactor)
 
     async def fetch(self, request: Request) -> AsyncIterator[Answer]:
@@ -86,28 +95,31 @@ class HttpClient:
                 f"{recipe.dataset_key} has no `request` block: add the path that {self._name} answers for it.", kind="permanent"
             )
         if recipe.request.in_one:
-            yield await self._ask(self._address(recipe, request, Question(request.from_date, request.to_date)), recipe)
+            whole = Question(request.from_date, request.to_date)
+            yield await self._ask(self._address(recipe, request, whole), recipe, request)
             return
         series = Series(self._name, recipe.request, recipe.answer, request.from_date, request.to_date)
         part = 0
         while (question := series.question) is not None:
-            answer = await self._ask(self._address(recipe, request, question), recipe)
+            answer = await self._ask(self._address(recipe, request, question), recipe, request)
             if series.take(answer.body):
                 part += 1
                 yield replace(answer, part=part, last=series.question is None)
 
-    async def _ask(self, url: URL, recipe: Recipe) -> Answer:
+    async def _ask(self, url: URL, recipe: Recipe, request: Request) -> Answer:
         """One answer, asked for again where that may help."""
+        symbol = request.ticker if recipe.per_ticker else None
         try:
-            return await self._send(url, recipe)
+            return await self._send(url, recipe, symbol)
         except SourceError as e:
             if not self._worth_another_try(e):
                 raise
             failure = e
-        return await self._again(failure, url, recipe)
+        return await self._again(failure, url, recipe, symbol)
 
     async def aclose(self) -> None:
         """Closes the connections."""
+        self._gate.close()
         if self._session is not None:
             await self._session.close()
 
@@ -155,8 +167,12 @@ class HttpClient:
 
     # --- one attempt ----------------------------------------------------------------------------------------------------------
 
-    async def _send(self, url: URL, recipe: Recipe) -> Answer:
-        came = await self._exchange(url)
+    async def _send(self, url: URL, recipe: Recipe, symbol: str | None) -> Answer:
+        permit = await self._gate.enter(symbol)
+        try:
+            came = await self._exchange(url, permit)
+        finally:
+            self._gate.arrived(permit)
         # Raised here and not where the library's own exception is being handled: it would hang on to that one as its context.
         if isinstance(came, SourceError):
             raise came
@@ -169,7 +185,9 @@ class HttpClient:
             refusal = self._refusals.transient("sent an answer that was cut", status=status, body=body)
         if refusal is not None:
             refusal.redacted = redacted
+            self._gate.refused(refusal)
             raise refusal
+        self._gate.answered()
         return Answer(body, status_code=status, redacted=redacted)
 
     def _unzipped(self, body: bytes) -> bytes:
@@ -187,15 +205,19 @@ class HttpClient:
             status_code=status,
         )
 
-    async def _exchange(self, url: URL) -> tuple[int, Mapping[str, str], bytes] | SourceError:
+    async def _exchange(self, url: URL, permit: Permit | None) -> tuple[int, Mapping[str, str], bytes] | SourceError:
         """Status, headers and body, or what kept them from coming."""
         session = self._opened()
         transient, through = self._refusals.transient, " through its proxy" if self._proxy else ""
         try:
             # A redirect could carry the key to another host, so none is followed.
             async with session.get(url, allow_redirects=False, proxy=self._proxy) as response:
+                self._gate.arrived(permit)
                 status, headers = response.status, response.headers
-                body = await unpacked(response.content.iter_any(), headers.get("Content-Encoding", ""), self._http.max_bytes)
+                try:
+                    body = await unpacked(response.content.iter_any(), headers.get("Content-Encoding", ""), self._http.max_bytes)
+                finally:
+                    self._gate.received(permit, response.content.total_bytes)
                 return status, headers, body
         except TooLargeError:
             return self._too_large(status)
@@ -217,6 +239,8 @@ class HttpClient:
             return transient("broke off in the middle of an answer, or sent one that is not HTTP")
         except (aiohttp.ClientError, OSError) as e:
             return transient(f"cannot be reached{through} ({_cause(e)})")
+        except UserError:
+            raise
         except Exception as e:  # noqa: BLE001 - whatever the library raises may hold the address with the key; its name does not
             return SourceError(
                 f"{self._name} cannot be asked: the HTTP library failed with {type(e).__name__}.", kind="permanent"
@@ -239,14 +263,14 @@ class HttpClient:
 
     # --- further attempts -----------------------------------------------------------------------------------------------------
 
-    async def _again(self, failure: SourceError, url: URL, recipe: Recipe) -> Answer:
+    async def _again(self, failure: SourceError, url: URL, recipe: Recipe, symbol: str | None) -> Answer:
         """The attempts behind a first one that failed; tenacity is entered only here, it costs 70 us a call."""
         first = [failure]
 
         async def attempt() -> Answer:
             if first:
                 raise first.pop()
-            return await self._send(url, recipe)
+            return await self._send(url, recipe, symbol)
 
         retrying = tenacity.AsyncRetrying(
             sleep=self._sleep,

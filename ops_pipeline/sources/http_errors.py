@@ -27,10 +27,10 @@ TRANSIENT_STATUS: Final = frozenset({408, 425, 429, 500, 502, 503, 504, 520, 521
 TOO_MANY_REQUESTS: Final = 429
 
 _SHOWN: Final = 4096
+_KINDS: Final[dict[int, ErrorKind]] = {401: "auth", 402: "plan"}
 _LONGEST_QUOTE: Final = 200
 _ADVICE: Final = {
     400: "check the recipe's request",
-    402: "the plan does not hold this; leave it out of the universe or change the plan",
     404: "check the recipe's path and the ticker",
     407: "a proxy wants a user and a password; write them into its address",
 }
@@ -43,20 +43,24 @@ class Refusals:
     def __init__(self, name: str, http: HttpSource, redactor: Redactor) -> None:
         """Takes the source's name for the sentences, its declaration, and what keeps the key out of them."""
         self._name, self._http, self._redactor = name, http, redactor
-        self._patterns: list[tuple[bytes, ErrorKind]] = [(p.match.encode(), p.kind) for p in http.errors]
+        self._patterns: list[tuple[bytes, frozenset[int], ErrorKind]] = [
+            (p.match.encode() if p.match else b"", frozenset(p.status), "plan_dataset" if p.of == "dataset" else p.kind)
+            for p in http.errors
+        ]
+        self._plan = "the plan does not hold this; leave it out of the universe or change the plan"
         self._key = f"the key in {http.key.env}" if http.key else "whether a key is needed"
 
     def find(self, status: int, body: bytes, headers: Mapping[str, str]) -> SourceError | None:
-        """Why this is no answer, by the declared texts first, then by the status code; None for an answer."""
+        """Why this is no answer, by what is declared first, then by the status code; None for an answer."""
         kind: ErrorKind | None = None
-        for pattern, declared in self._patterns:
-            if body.find(pattern, 0, _SHOWN) >= 0:
+        for pattern, codes, declared in self._patterns:
+            if (not codes or status in codes) and body.find(pattern, 0, _SHOWN) >= 0:
                 kind = declared
                 break
         else:
             if 200 <= status < 300:
                 return None
-            kind = "transient" if status in TRANSIENT_STATUS else "permanent"
+            kind = "transient" if status in TRANSIENT_STATUS else _KINDS.get(status, "permanent")
         said = self._redactor.text(_said(body[:_SHOWN].decode("utf-8", "replace")))[:_LONGEST_QUOTE].rstrip(". ")
         answer = f"HTTP {status}{f': {said}' if said else ''}"
         pause = seconds(headers.get("Retry-After"))
@@ -68,7 +72,7 @@ class Refusals:
             wait = f" for {pause:.0f} s" if pause is not None and pause < 1e9 else ""
             text = f"{self._name} wants to be left alone{wait}: it answered with {answer}; a later run asks again."
         else:
-            text = f"{self._name} answered with {answer} ({self._advice(status, headers)})."
+            text = f"{self._name} answered with {answer} ({self._advice(kind, status, headers)})."
         return SourceError(text, kind=kind, status_code=status, body=body, retry_after=pause)
 
     def transient(
@@ -83,13 +87,15 @@ class Refusals:
             retry_after=retry_after,
         )
 
-    def _advice(self, status: int, headers: Mapping[str, str]) -> str:
+    def _advice(self, kind: ErrorKind, status: int, headers: Mapping[str, str]) -> str:
+        if kind == "auth":
+            return f"check {self._key}"
+        if kind in ("plan", "plan_dataset"):
+            return self._plan
         if 300 <= status < 400:
             elsewhere = self._redactor.text(_host(headers.get("Location", "")))
             there = f"to {elsewhere}" if elsewhere else "to another address"
             return f"it redirects {there}, where the key is not sent; write the right address into base_url or path"
-        if status == 401:
-            return f"check {self._key}"
         if status == 403:
             return f"the plan does not allow this; check {self._key}"
         return _ADVICE.get(status, "the request is refused; check the recipe and the ticker")

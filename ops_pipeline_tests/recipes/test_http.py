@@ -267,7 +267,7 @@ def test_another_address_is_the_sources_only_change(tmp_path: Path) -> None:
     written(tmp_path, {**RECIPE, "request": REQUEST}, source={**VENDOR, "name": "my-vendor", "floor": "2001-01-01"})
     told, other = (
         load_catalogue(tmp_path),
-        load_catalogue(tmp_path, base_urls={"OPS_PIPELINE_SOURCE_MY_VENDOR_BASE_URL": "http://localhost:1/"}),
+        load_catalogue(tmp_path, variables={"OPS_PIPELINE_SOURCE_MY_VENDOR_BASE_URL": "http://localhost:1/"}),
     )
     assert other.recipes == told.recipes
     assert other.sources["sample"] == told.sources["sample"]

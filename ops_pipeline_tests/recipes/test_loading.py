@@ -189,11 +189,11 @@ def test_packaged_vendors_are_read_when_they_are_looked_up(tmp_path: Path) -> No
     with pytest.raises(KeyError):
         catalogue.recipes["nothing.at-all"]
     assert catalogue.complete() == load_catalogue()
-    moved = load_catalogue(lazily=True, base_urls={"OPS_PIPELINE_SOURCE_ECB_BASE_URL": "http://localhost:1"})
+    moved = load_catalogue(lazily=True, variables={"OPS_PIPELINE_SOURCE_ECB_BASE_URL": "http://localhost:1"})
     assert moved.sources["ecb"].http is not None
     assert moved.sources["ecb"].http.base_url == "http://localhost:1"
     with pytest.raises(SettingsError, match="such variables here: OPS_PIPELINE_SOURCE_COINBASE_BASE_URL, "):
-        load_catalogue(lazily=True, base_urls={"OPS_PIPELINE_SOURCE_SAMPLE_BASE_URL": "http://localhost:1"})
+        load_catalogue(lazily=True, variables={"OPS_PIPELINE_SOURCE_SAMPLE_BASE_URL": "http://localhost:1"})
 
 
 @pytest.mark.parametrize(

@@ -148,7 +148,8 @@ REFUSED = [
 @pytest.mark.parametrize(("reply", "sentence"), REFUSED, ids=[str(reply.status) for reply, _ in REFUSED])
 def test_what_is_refused_for_good_is_asked_once(vendor: VendorServer, tmp_path: Path, reply: Reply, sentence: str) -> None:
     error = failing(vendor, tmp_path, reply)
-    assert (error.kind, error.status_code, error.body) == ("permanent", reply.status, reply.body)
+    kind = {401: "auth", 402: "plan"}.get(reply.status, "permanent")
+    assert (error.kind, error.status_code, error.body) == (kind, reply.status, reply.body)
     assert f"vendor answered with {sentence}" in str(error)
     assert str(error).endswith(".")
     assert "\n" not in str(error)
@@ -384,3 +385,23 @@ def test_a_request_that_is_cancelled_leaves_no_connection(vendor: VendorServer, 
 
 def test_a_client_that_was_never_asked_closes(tmp_path: Path) -> None:
     asyncio.run(Asking(tmp_path, "https://vendor.invalid").client.aclose())
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply(b'{"error_message": "api_key is not registered"}', status=400), "auth"),
+        (Reply(b'{"error_message": "no such series"}', status=400), "permanent"),
+        (Reply(b"Exclusive Endpoint", status=403), "plan_dataset"),
+        (Reply(b"Special symbol"), "plan"),
+        (Reply(b"anything", status=409), "transient"),
+    ],
+)
+def test_errors_are_known_by_text_and_code_as_declared(vendor: VendorServer, tmp_path: Path, reply: Reply, kind: str) -> None:
+    errors = [
+        {"status": [400], "match": "api_key", "kind": "auth"},
+        {"status": [403], "match": "Exclusive", "kind": "plan", "of": "dataset"},
+        {"match": "Special", "kind": "plan"},
+        {"status": [409], "kind": "transient"},
+    ]
+    assert Asking(tmp_path, vendor.when(reply).url, errors=errors, attempts=1).error().kind == kind

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit, urlunsplit
 from ops_pipeline import __version__
 from ops_pipeline.dashboard import markup as m
 from ops_pipeline.dashboard.parts import html
-from ops_pipeline.settings import PREFIX, base_url_variables
+from ops_pipeline.settings import PREFIX, source_variables
 
 if TYPE_CHECKING:
     from ops_pipeline.dashboard.repository import Repository
@@ -42,7 +42,7 @@ def show(repository: Repository) -> None:
                 field.description,
             )
         )
-    for variable, value in base_url_variables().items():
+    for variable, value in source_variables().items():
         rows.append(
             (
                 variable,
