@@ -130,7 +130,7 @@ def _installation() -> Check:
 
 def _settings() -> Check:
     given = sorted(name for name in os.environ if name.upper().startswith(PREFIX))
-    addresses = [name for name in given if name in source_variables()]
+    addresses = [name for name in given if name in source_variables() and name.upper().endswith("_BASE_URL")]
     if addresses:
         found = f"{', '.join(given)}: sources are asked at other addresses than their own"
         return Check("settings", "warning", found, f"unset {' '.join(addresses)}, unless you mean it")

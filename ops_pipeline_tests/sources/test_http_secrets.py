@@ -191,7 +191,7 @@ def test_no_exception_holds_the_key_nor_hangs_on_to_one_that_does(
 def test_no_command_prints_the_key(leaky: VendorServer, tmp_path: Path) -> None:
     home, key = tmp_path / "home", KEY
     write_recipe(home, leaky.url, attempts=2)
-    write_universe(home, ["AAA", *FAULTS])
+    write_universe(home, ["AAA", *(ticker for ticker in FAULTS if ticker != "QUOTA")])
     loud = {VARIABLE: key, "OPS_PIPELINE_LOG_LEVEL": "DEBUG", "PYTHONDEVMODE": "1", "PYTHONUNBUFFERED": "1"}
 
     def said(*arguments: str, status: int) -> Answer:
@@ -206,7 +206,7 @@ def test_no_command_prints_the_key(leaky: VendorServer, tmp_path: Path) -> None:
 
     document = said("run", "--json", "--today", LAST.isoformat(), status=1).document
     assert document["keys"]["promoted"] >= 6
-    assert document["keys"]["failed"] >= 14
+    assert document["keys"]["failed"] >= 15
     said("run", "--today", LAST.isoformat(), status=1)
     said("show", "last", "--json", status=0)
     assert VARIABLE in said("datasets", "show", "vendor.prices", status=0).out

@@ -48,7 +48,7 @@ def show(repository: Repository) -> None:
                 variable,
                 m.Html(f'<code class="op-code">{m.markup(masked(value))}</code>'),
                 m.badge("set"),
-                "another address for this source",
+                "the plan bought of this source" if variable.upper().endswith("_PLAN") else "another address for this source",
             )
         )
     html(
