@@ -25,6 +25,10 @@ FILE_ROWS = 128 * 1024
 NEWEST_FILE_ROWS = FILE_ROWS // 8
 """The same in the newest parts, of which a ticker that is loaded anew rewrites one a month."""
 
+SPAN_YEARS = 8
+"""Years before the newest one that make a span at least: they seldom change but by a ticker that is loaded anew, which rewrites its share
+of each span."""
+
 SMALL_YEAR_ROWS = 8 * 1024
 """A newest year of fewer rows is not cut by months."""
 
@@ -108,7 +112,7 @@ class Table:
         if self.day is None or first_year is None or last_year is None:
             return replace(self, layout=Layout(shares=self._shares(rows, before.shares)))
         a_year = rows // max(1, last_year - first_year + 1)
-        years = _near(FILE_ROWS // max(1, a_year), before.years)
+        years = max(SPAN_YEARS, _near(FILE_ROWS // max(1, a_year), before.years))
         monthly = a_year > SMALL_YEAR_ROWS * (1 if before.monthly else 2)
         return replace(
             self,

@@ -102,7 +102,7 @@ def test_a_day_more_rewrites_one_month_and_a_ticker_its_share() -> None:
     tickers = [f"T{number:02}" for number in range(16)]
     connection = make([(t, f"{y}-{m:02}-15") for t in tickers for y in (2022, 2023, 2024) for m in range(1, 13)])
     cut, before = parts_of(connection, table(), None)
-    assert cut.layout == Layout(newest=2024, monthly=True, years=1, shares=32, newest_shares=2)
+    assert cut.layout == Layout(newest=2024, monthly=True, years=8, shares=256, newest_shares=2)
     names = {part.file_name for part in before}
     for ticker in tickers:
         connection.execute("INSERT INTO silver.t VALUES (?, '2024-12-16', -1, '2024-12-17')", [ticker])
@@ -111,15 +111,15 @@ def test_a_day_more_rewrites_one_month_and_a_ticker_its_share() -> None:
     connection.execute("UPDATE silver.t SET ingested_at = '2024-12-18' WHERE ticker = 'T03' AND close >= 0")
     names |= {part.file_name for part in days}
     one = [part for part in parts_of(connection, table(), cut.layout)[1] if part.file_name not in names]
-    assert sorted(part.period for part in one) == [202200, 202300, *range(202401, 202413)]
+    assert sorted(part.period for part in one) == [201600, *range(202401, 202413)]
 
 
 def test_years_of_few_rows_share_a_file_and_file_names_tell_them() -> None:
     connection = make([("A", f"{year}-06-0{day}") for year in range(1999, 2027) for day in (1, 2)])
     cut, parts = parts_of(connection, table(series=None), None)
-    assert (cut.layout.years, cut.layout.monthly) == (4, False)
+    assert (cut.layout.years, cut.layout.monthly) == (8, False)
     assert [part.file_name.rsplit("-", 1)[0] for part in parts] == [
-        "1996to1999", "2000to2003", "2004to2007", "2008to2011", "2012to2015", "2016to2019", "2020to2023", "2024to2025", "2026",
+        "1992to1999", "2000to2007", "2008to2015", "2016to2023", "2024to2025", "2026",
     ]  # fmt: skip
 
 
