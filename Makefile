@@ -10,11 +10,12 @@
 # Every path here is relative and quoted or free of spaces, so that the folder itself may stand anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test dashboard bench docs check lock pictures clean
+.PHONY: help setup run dev test dashboard crash bench docs check lock pictures clean
 
 PYTHON ?=
 ARGS ?=
 PYTEST_ARGS ?=
+KILLS ?= 300
 HOST ?= 127.0.0.1
 PORT ?= 3000
 DASHBOARD_PORT ?= 8501
@@ -92,6 +93,9 @@ dashboard: $(READY_DASHBOARD) ## open the dashboard on http://127.0.0.1:8501
 docs: $(READY_DEV) ## build the documentation as a site, and say where it is
 	@$(MKDOCS)
 	@echo "build/site/index.html"
+
+crash: $(READY_DEV) ## kill 300 runs in every way and compare what they leave, about an hour; KILLS=50 kills fewer
+	@CRASH_KILLS='$(KILLS)' nice -n 10 $(PY) -m pytest -q -x -s ops_pipeline_tests/engine/test_matrix.py
 
 bench: $(READY_BENCH) ## measure the pipeline beside its alternatives, see benchmarks/README.md
 	@$(PY) -m benchmarks $(ARGS)

@@ -22,6 +22,7 @@ from ops_pipeline.cli import (
     planning,
     point_in_time,
     publish,
+    replay,
     restatements,
     retry,
     run,
@@ -61,6 +62,7 @@ def about(
 
 app.command("run", epilog=run.EXAMPLE)(run.run)
 app.command("retry", epilog=retry.EXAMPLE)(retry.retry)
+app.command("replay", epilog=replay.EXAMPLE)(replay.replay)
 app.command("due", epilog=planning.DUE_EXAMPLE)(planning.due)
 app.command("morning", epilog=morning.EXAMPLE)(morning.morning)
 app.command("runs", epilog=ledger.RUNS_EXAMPLE)(ledger.runs)

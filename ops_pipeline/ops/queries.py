@@ -305,11 +305,14 @@ def unaccounted_files(connection: duckdb.DuckDBPyConnection, *, limit: int = 100
 
 
 def miscounted_tables(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
-    """Silver tables whose number of rows is not what the ledger says was created less what was deleted."""
+    """Silver tables whose number of rows is not what each file's latest promotion created less what it deleted."""
     rows = dicts(
         connection,
-        f"""SELECT silver_tablename AS name, sum(silver_rows_created - silver_rows_deleted)::BIGINT AS expected FROM {LEDGER}
-        WHERE silver_tablename IN (SELECT silver_tablename FROM ops.silver_tables) AND silver_errors IS NULL AND promotion_kind = 'first'
+        f"""WITH latest AS (SELECT DISTINCT ON (coalesce(origin_run_id, run_id), file_id, silver_tablename) * FROM {LEDGER}
+            WHERE silver_tablename IN (SELECT silver_tablename FROM ops.silver_tables) AND silver_errors IS NULL
+                AND silver_injest_end_time IS NOT NULL
+            ORDER BY silver_injest_end_time DESC)
+        SELECT silver_tablename AS name, sum(silver_rows_created - silver_rows_deleted)::BIGINT AS expected FROM latest
         GROUP BY silver_tablename""",
         [],
     )

@@ -276,6 +276,10 @@ class OpsRepo:
             [recipe.silver_table, recipe.dataset_key, recipe.recipe_hash, recipe.columns_hash, utc_now()],
         )
 
+    def forget_silver_table(self, recipe: Recipe) -> None:
+        """Forgets the shape of a silver table that is about to be made anew."""
+        self.connection.execute("DELETE FROM ops.silver_tables WHERE silver_tablename = ?", [recipe.silver_table])
+
     # --- plumbing -------------------------------------------------------------------------------------------------------------
 
     def _wanted(self, partitions: Iterable[PartitionKey]) -> AbstractContextManager[None]:

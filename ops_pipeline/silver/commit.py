@@ -238,7 +238,7 @@ class _Commit:
         if profile.rows != row.bronze_rows:
             return (
                 f"the file holds {profile.rows} records now and held {row.bronze_rows} when it was recorded: "
-                "the recipe reads it differently since; a replay from bronze takes it in"
+                f"the recipe reads it differently since; `ops-pipeline replay --dataset {self.recipe.dataset_key}` takes it in"
             )
         return profile.refusal(self.recipe.max_reject_share)
 

@@ -60,8 +60,8 @@ def ensure_tables(repo: OpsRepo, recipe: Recipe) -> None:
         if _holds_rows(repo.connection, recipe):
             raise ShapeChangedError(
                 f"the columns of {recipe.dataset_key} changed, and {recipe.silver_table} holds rows of the earlier shape; nothing was "
-                "merged. Restore the recipe's columns, or give the new shape a discriminator of its own; a replay from bronze can then "
-                "replace the old table."
+                f"merged. Run `ops-pipeline replay --dataset {recipe.dataset_key}`, which makes the table anew from the stored answers, or "
+                "restore the recipe's columns."
             )
         for table in (recipe.silver_table, recipe.history_table):
             repo.connection.execute(f"DROP TABLE IF EXISTS {table}")

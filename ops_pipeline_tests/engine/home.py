@@ -145,9 +145,10 @@ def contents(context: Context, *, lineage: bool = False) -> Snapshot:
     return found
 
 
-def latest(context: Context) -> list[dict[str, Any]]:
-    """The ledger's latest row of each partition, request and part: its outcome, file, dates, counts and errors."""
-    newest = {(row.partition, row.request_id, row.request_part): row for row in ledger(context)}
+def latest(context: Context, *, good: bool = False) -> list[dict[str, Any]]:
+    """The ledger's latest row, or latest `good` one, of each partition, request and part: its outcome, file, dates, counts and errors."""
+    where = "bronze_outcome IN ('stored', 'unchanged', 'empty')" if good else "true"
+    newest = {(row.partition, row.request_id, row.request_part): row for row in ledger(context, where)}
     shown = []
     for _, row in sorted(newest.items()):
         fields = {n: v for n, v in row.model_dump().items() if n not in _DONE_BY and not n.endswith("_time")}

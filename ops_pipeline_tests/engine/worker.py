@@ -21,6 +21,8 @@ from typing import Any
 import duckdb
 
 from ops_pipeline.engine.context import Context, steps
+from ops_pipeline.engine.replay import replay
+from ops_pipeline.engine.run import new_run_id
 from ops_pipeline.errors import UserError
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline_tests.engine.home import MARKET, make_home, run
@@ -78,6 +80,14 @@ def engine(folder: Path, given: dict[str, Any]) -> None:
         sys.exit(2)
 
 
+def replaying(folder: Path, given: dict[str, Any]) -> None:
+    """Replays a dataset, until `kill_at`."""
+    context = home_of(folder, given)
+    steps.setLevel(logging.DEBUG)
+    steps.addHandler(Steps(given["kill_at"]))
+    replay(context, context.catalogue.recipe(given["dataset"]), new_run_id())
+
+
 def reader(folder: Path, given: dict[str, Any]) -> None:
     """Reads until the file `stop` appears: rows never go away, and every gold row has its silver row."""
     context = home_of(folder, given)
@@ -111,7 +121,7 @@ def foreign(folder: Path, given: dict[str, Any]) -> None:
     say("closed")
 
 
-COMMANDS: dict[str, Callable[[Path, dict[str, Any]], None]] = {c.__name__: c for c in (engine, reader, foreign)}
+COMMANDS: dict[str, Callable[[Path, dict[str, Any]], None]] = {c.__name__: c for c in (engine, replaying, reader, foreign)}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](Path(sys.argv[2]), json.loads(sys.argv[3]))

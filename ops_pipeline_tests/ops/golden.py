@@ -38,7 +38,7 @@ def golden() -> list[DatasetInjestion]:
     rates = refused(stored("b", body="z" * 20, minute=TOMORROW + 1, rows=6, data=(2, 3), **FX), minute=TOMORROW + 6)
     later = deferred("b", ticker="MSFT", minute=TOMORROW)
     later.bronze_injest_end_time = at(TOMORROW)
-    replay = merged(again(apple, "c", "replay"), minute=NEXT_WEEK, unchanged=10)
+    replay = merged(again(apple, "c", "replay"), minute=NEXT_WEEK, created=7, updated=1, failed=1, out_of_window=1)
     owed = asked("d", ticker="AAPL", minute=NEXT_WEEK + 1)
     return [apple, brien, no, empty("a", body="", minute=4, **FX), same, rates, later, replay, owed]
 
@@ -85,7 +85,7 @@ RUN_C = RunSummary(
     datasets=1,
     tickers=1,
     silver_files=1,
-    silver_rows={**NO_SILVER, "unchanged": 10},
+    silver_rows={**NO_SILVER, "created": 7, "updated": 1, "failed": 1, "out_of_window": 1},
     gold_rows=NO_GOLD,
 )
 RUN_D = RunSummary(
