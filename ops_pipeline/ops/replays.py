@@ -67,8 +67,10 @@ def record_replay(connection: duckdb.DuckDBPyConnection, replayed: str, run_id: 
         run_id: the replay's.
         kind: what the later promotion is.
     """
-    copied = ", ".join(f"s.{c}" for c in COLUMNS if c not in ("run_id", "promotion_kind", "origin_run_id"))
-    names = ", ".join(c for c in COLUMNS if c not in ("run_id", "promotion_kind", "origin_run_id"))
+    # What waits for a whole history is said by first rows alone, which a later release finds.
+    own = ("run_id", "promotion_kind", "origin_run_id", "silver_hold")
+    copied = ", ".join(f"s.{c}" for c in COLUMNS if c not in own)
+    names = ", ".join(c for c in COLUMNS if c not in own)
     connection.execute(
         f"""INSERT INTO {LEDGER} (run_id, promotion_kind, origin_run_id, {names})
         SELECT ? || CASE WHEN s.n = 1 THEN '' ELSE '.' || s.n END, ?, s.run_id, {copied}
