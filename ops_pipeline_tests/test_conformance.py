@@ -66,15 +66,15 @@ READS = {
 ERRORS = {
     "coinbasepro/error_400_end_too_old.json": ("permanent", "End is too old (check the recipe's request)"),
     "coinbasepro/error_404_notfound.json": ("permanent", "NotFound (check the recipe's path and the ticker)"),
-    "fmp/error_401_invalid_key.json": ("permanent", "check the key in FMP_API_KEY"),
+    "fmp/error_401_invalid_key.json": ("auth", "check the key in FMP_API_KEY"),
     "fmp/error_402_exclusive_endpoint.json": (
-        "permanent",
+        "plan_dataset",
         "the plan does not hold this; leave it out of the universe or change the plan",
     ),
-    "fmp/error_402_premium_symbol_PLAINTEXT.txt": ("permanent", "the plan does not hold this"),
+    "fmp/error_402_premium_symbol_PLAINTEXT.txt": ("plan", "the plan does not hold this"),
     "fmp/error_403_legacy_endpoint.json": ("permanent", "the plan does not allow this"),
     "fmp/error_429_limit_reach.json": ("deferred", "a later run asks again"),
-    "fred/error_400_bad_key.json": ("permanent", "api_key is not registered"),
+    "fred/error_400_bad_key.json": ("auth", "check the key in FRED_API_KEY"),
 }
 SOURCES = {"coinbasepro": "coinbase"}
 # The index counts this answer as one record; the recipe reads each of its days.

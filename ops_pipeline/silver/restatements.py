@@ -38,15 +38,16 @@ def restatements_view(recipe: Recipe) -> SqlObject:
         for n in values
     )
     own_key = ", ".join(f"{identifier(n)} := {identifier(n)}" for n in recipe.key)
+    # Names with a blank are no column's, whatever a recipe calls its own.
     query = f"""SELECT {literal(recipe.dataset_key)} AS dataset, {TICKER_COLUMN if recipe.per_ticker else "'-'"} AS ticker,
             {identifier(recipe.date_column) if recipe.date_column else "NULL::DATE"} AS date,
-            to_json(struct_pack({own_key}))::VARCHAR AS row_key, _change.name AS column_name, _change.old AS old_value,
-            _change.new AS new_value, CASE operation WHEN 'U' THEN 'updated' ELSE 'deleted' END AS operation,
-            known_at, run_id, bronze_file_id, _file AS previous_file_id
-        FROM (SELECT *, unnest([{changes}]) AS _change
-            FROM (SELECT *, {before + ", " if before else ""}lag(bronze_file_id) OVER versions AS _file FROM {recipe.history_table}
+            to_json(struct_pack({own_key}))::VARCHAR AS row_key, "one change".name AS column_name, "one change".old AS old_value,
+            "one change".new AS new_value, CASE operation WHEN 'U' THEN 'updated' ELSE 'deleted' END AS operation,
+            known_at, run_id, bronze_file_id, "file before" AS previous_file_id
+        FROM (SELECT *, unnest([{changes}]) AS "one change"
+            FROM (SELECT *, {before + ", " if before else ""}lag(bronze_file_id) OVER versions AS "file before" FROM {recipe.history_table}
                 WINDOW versions AS (PARTITION BY {keys} ORDER BY {order})) WHERE operation <> 'C')
-        WHERE _change.old IS DISTINCT FROM _change.new"""
+        WHERE "one change".old IS DISTINCT FROM "one change".new"""
     about = "Values that a vendor changed or removed after they were stored: when, which file, old and new value."
     return SqlObject(f"{recipe.silver_table}_restatements", "view", query, about, part_of=RESTATEMENTS)
 
