@@ -6,11 +6,14 @@ Belongs here: showing plans. Does not belong here: making them (`engine.plan`).
 from __future__ import annotations
 
 from collections import Counter
+from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from ops_pipeline.cli import output
-from ops_pipeline.cli.home import open_home, require_schema
-from ops_pipeline.cli.options import HomeOption, JsonOption, TodayOption, limit_option
+from ops_pipeline.cli.home import open_home, require_dataset, require_schema
+from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TickerOption, TodayOption, limit_option
 from ops_pipeline.errors import DatabaseMissingError
 
 if TYPE_CHECKING:
@@ -19,31 +22,51 @@ if TYPE_CHECKING:
     from ops_pipeline.engine.context import Context
     from ops_pipeline.engine.plan import PlannedKey
 
-DUE_EXAMPLE = "Example: ops-pipeline due --today 2013-03-01"
+DUE_EXAMPLE = "Example: ops-pipeline due --today 2013-03-01 --verdict due"
+
+
+class Verdict(StrEnum):
+    """What `due` says of a key: `due`, or the outcome that a run would tell at once."""
+
+    DUE = "due"
+    UP_TO_DATE = "up_to_date"
+    UNKNOWN = "unknown"
+    SUSPECT = "suspect"
+    VENDOR_HAS_NONE = "vendor_has_none"
+    NOT_APPLICABLE = "not_applicable"
 
 
 def due(
     today: TodayOption = None,
+    dataset: DatasetOption = None,
+    ticker: TickerOption = None,
+    verdict: Annotated[Verdict | None, typer.Option("--verdict", help="Only keys with this verdict.")] = None,
     limit: Annotated[int, limit_option("lines in the table; --json has them all")] = 50,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List the wanted keys that have something to do, what would be asked, and why; nothing is sent."""
-    from ops_pipeline.engine.plan import RunOptions, due_keys, plan
+    """List every wanted key: what would be asked of it and why, or why nothing is; nothing is sent."""
+    from ops_pipeline.engine.plan import RunOptions, verdicts
 
     context = open_home(home, today=today)
     accept_missing_ledger(context)
-    options = RunOptions(today=context.settings.today)
-    keys = due_keys(context, options)
-    planned = plan(context, keys, options)
+    require_dataset(context, dataset)
+    keys = [k for k in context.universe() if dataset in (None, k.dataset) and ticker in (None, k.ticker)]
+    found = verdicts(context, keys, RunOptions(today=context.settings.today))
+    counts = Counter(_verdict(item) for item in found)
+    shown = [item for item in found if verdict in (None, _verdict(item))]
     if as_json:
-        output.print_json({"today": context.settings.today, **_document(planned)})
+        output.print_json({"today": context.settings.today, "verdicts": dict(counts), **_document(shown)})
         return
-    if not planned:
-        output.say("nothing is due")
-        return
-    _print(planned, limit)
-    output.say(f"{output.number(len(planned), 'key')} due; to ask: {output.command('run', home)}")
+    if shown:
+        # What is due comes first: it must not stand behind the end of the table.
+        _print([*(p for p in shown if p.verdict is None), *(p for p in shown if p.verdict is not None)], limit, idle=True)
+    told = output.counts({name: counts[name] for name in Verdict if counts[name]}) if counts else "no key"
+    output.say(f"{told}; to ask: {output.command('run', home)}" if counts[Verdict.DUE] else f"{told}; nothing is due")
+
+
+def _verdict(item: PlannedKey) -> str:
+    return Verdict.DUE.value if item.verdict is None else item.verdict.value
 
 
 def accept_missing_ledger(context: Context) -> None:
@@ -99,19 +122,18 @@ def _document(planned: Sequence[PlannedKey]) -> dict[str, Any]:
     }
 
 
-def _print(planned: Sequence[PlannedKey], limit: int | None) -> None:
-    lines = [line for item in planned for line in _lines(item)]
-    output.show(output.listing(output.texts("dataset", "ticker", "from", "to", "why"), lines[:limit]))
+def _print(planned: Sequence[PlannedKey], limit: int | None, *, idle: bool = False) -> None:
+    lines = [line for item in planned for line in _lines(item, idle=idle)]
+    verdict = (output.Column("verdict", whole=True),) if idle else ()
+    output.show(output.listing((*verdict, *output.texts("dataset", "ticker", "from", "to", "why")), lines[:limit]))
     if limit is not None and len(lines) > limit:
         output.show(f"and {len(lines) - limit:,} more")
 
 
-def _lines(item: PlannedKey) -> list[tuple[object, ...]]:
-    lines: list[tuple[object, ...]] = [
-        (item.key.dataset, item.key.ticker, request.from_date, request.to_date, item.reason) for request in item.requests
-    ]
+def _lines(item: PlannedKey, *, idle: bool) -> list[tuple[object, ...]]:
+    verdict = (_verdict(item).replace("_", " "),) if idle else ()
+    name = (*verdict, item.key.dataset, item.key.ticker)
+    lines: list[tuple[object, ...]] = [(*name, request.from_date, request.to_date, item.reason) for request in item.requests]
     if item.pending:
-        lines.append(
-            (item.key.dataset, item.key.ticker, None, None, f"{output.number(len(item.pending), 'stored file')} to promote")
-        )
-    return lines
+        lines.append((*name, None, None, f"{output.number(len(item.pending), 'stored file')} to promote"))
+    return lines or [(*name, None, None, item.reason)]

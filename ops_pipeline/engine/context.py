@@ -7,10 +7,11 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
 from ops_pipeline.bronze.store import BronzeStore
+from ops_pipeline.engine.calendars import Calendars
 from ops_pipeline.errors import UniverseError
 from ops_pipeline.ops import migrations
 from ops_pipeline.ops.leases import Leases
@@ -57,6 +58,11 @@ class Context:
     def warehouse(self) -> Warehouse:
         """The door to the database."""
         return self.service.warehouse
+
+    @cached_property
+    def calendars(self) -> Calendars:
+        """The sessions of every recipe's calendar, looked up where they are first wanted."""
+        return Calendars((self.settings.home / "calendars").absolute(), self.catalogue.recipes.values())
 
     def universe(self) -> Universe:
         """The wanted partitions, read afresh: the file may change while a process lives.

@@ -1,6 +1,6 @@
 """What became of a key in a run.
 
-Belongs here: the seven outcomes and what they rest on. Does not belong here: how they are shown.
+Belongs here: the outcomes and what they rest on. Does not belong here: how they are shown.
 """
 
 from __future__ import annotations
@@ -21,15 +21,34 @@ LAYERS = ("bronze", "silver", "gold")
 
 
 class OutcomeKind(StrEnum):
-    """The seven things that can become of a key."""
+    """What can become of a key.
+
+    `unknown`, `suspect` and `vendor_has_none` are no work, as `up_to_date` is, and say what is not known: whether the calendar has a
+    session there; whether the vendor has what it did not give lately; that it did not give it in so many answers.
+    """
 
     PROMOTED = "promoted"
     UNCHANGED = "unchanged"
     EMPTY = "empty"
     UP_TO_DATE = "up_to_date"
+    UNKNOWN = "unknown"
+    SUSPECT = "suspect"
+    VENDOR_HAS_NONE = "vendor_has_none"
     NOT_APPLICABLE = "not_applicable"
     DEFERRED = "deferred"
     FAILED = "failed"
+
+
+NO_WORK = frozenset(
+    {
+        OutcomeKind.UP_TO_DATE,
+        OutcomeKind.UNKNOWN,
+        OutcomeKind.SUSPECT,
+        OutcomeKind.VENDOR_HAS_NONE,
+        OutcomeKind.NOT_APPLICABLE,
+    }
+)
+"""Outcomes of keys for which nothing was sent and nothing waited."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,27 +6,23 @@ Belongs here: one decision a key, from the ledger, the recipe, the universe and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ops_pipeline.clock import utc_now
+from ops_pipeline.engine.asking import Told, beginning, request_of, wishes_of, within
 from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
 from ops_pipeline.engine.own_files import Imports
+from ops_pipeline.engine.pauses import pause
 from ops_pipeline.engine.refetch import due_again
 from ops_pipeline.errors import DatabaseMissingError
 from ops_pipeline.ops.failures import answered_windows
 from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.ops.watermark import (
-    Window,
-    due_by_cadence,
-    last_expected,
-    next_windows,
-    start_date,
-)
-from ops_pipeline.recipes.models import NO_TICKER, RequestMode
-from ops_pipeline.sources import Request
+from ops_pipeline.ops.tries import answers_by_period, last_asked
+from ops_pipeline.ops.watermark import Window
+from ops_pipeline.recipes.models import NO_TICKER
+from ops_pipeline.recipes.modes import RequestMode
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -34,9 +30,11 @@ if TYPE_CHECKING:
 
     from ops_pipeline.engine.context import Context
     from ops_pipeline.ops.ingestion import DatasetInjestion
+    from ops_pipeline.ops.periods import PeriodAnswers
     from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
-    from ops_pipeline.recipes.universe import Expected, PartitionKey, Universe
+    from ops_pipeline.recipes.universe import PartitionKey, Universe
+    from ops_pipeline.sources import Request
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,9 +74,12 @@ class PlannedKey:
         recipe: its dataset's recipe; None when no recipe declares it.
         requests: what is sent, in order.
         pending: earlier files of the key that wait for silver or gold.
-        verdict: UP_TO_DATE or NOT_APPLICABLE when nothing is sent and nothing waits; None when there is work.
+        verdict: what becomes of the key when nothing is sent and nothing waits; None when there is work.
         reason: why, in one sentence.
         again: whether the whole history is due though it was asked before: its adjustment basis is old.
+        lacking: requests that are sent for a session which no answer has given yet, each with that session.
+        end: the last day that could be asked for.
+        unknown: why the calendar cannot say whether the key is up to date; empty where it can.
     """
 
     key: PartitionKey
@@ -88,6 +89,9 @@ class PlannedKey:
     verdict: OutcomeKind | None = None
     reason: str = ""
     again: bool = False
+    lacking: list[tuple[Request, date]] = field(default_factory=list)
+    end: date | None = None
+    unknown: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,6 +104,7 @@ class _Known:
     answered: set[str] = field(default_factory=set)
     imported: dict[str, datetime] = field(default_factory=dict)
     again: dict[PartitionKey, str] = field(default_factory=dict)
+    periods: dict[PartitionKey, dict[date, PeriodAnswers]] = field(default_factory=dict)
 
 
 def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
@@ -128,41 +133,37 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
     now = options.now or utc_now()
     known = _ask_ledger(context, [item.key for item in wanted], options, now)
     imports = Imports(context, known.imported, full=options.full)
+    if "bronze" in options.layers:
+        for item in wanted:
+            if not _is_over(universe, item, known, options, now):
+                expected = universe.expected.get(item.key)
+                _decide(context, item, known, within(options, expected), now, imports, expected.since if expected else None)
+        pause(context, [item for item in wanted if item.lacking], now)
     for item in wanted:
         item.pending = known.pending.get(item.key, [])
-        if "bronze" in options.layers and not _is_over(universe, item, known, options, now):
-            expected = universe.expected.get(item.key)
-            _decide(context, item, known, _within(options, expected), now, imports, expected.since if expected else None)
+        if "bronze" in options.layers:
             left = [r for r in item.requests if r.request_id not in known.answered]
             if len(left) < len(item.requests):
                 item.requests, item.reason = (
                     left,
                     "the run that this one continues has the answer",
                 )
-        if not item.requests and not item.pending and item.verdict is None:
-            item.verdict = OutcomeKind.UP_TO_DATE
-            item.reason = item.reason or "nothing waits to be promoted"
+        if item.requests or item.pending:
+            item.verdict = None
+        elif item.verdict is None:
+            item.verdict = OutcomeKind.UNKNOWN if item.unknown else OutcomeKind.UP_TO_DATE
+            item.reason = item.unknown or item.reason or "nothing waits to be promoted"
     return planned
 
 
-def _within(options: RunOptions, expected: Expected | None) -> RunOptions:
-    """The options for a key of which data are expected up to a day only: nothing behind it is asked."""
-    if expected is None or expected.until is None:
-        return options
-    return replace(options, to_date=min(expected.until, options.to_date or expected.until))
-
-
-def _beginning(recipe: Recipe, since: date | None) -> Recipe:
-    """The recipe with its first date where a symbol's own days begin."""
-    if since is None or recipe.first_date is None or since <= recipe.first_date:
-        return recipe
-    return recipe.model_copy(update={"first_date": since})
+def _by_days(recipe: Recipe) -> bool:
+    return recipe.mode.has_watermark or recipe.mode is RequestMode.BY_PERIOD
 
 
 def _is_over(universe: Universe, item: PlannedKey, known: _Known, options: RunOptions, now: datetime) -> bool:
-    """Whether a key that was answered once is asked no more, as its membership or its instrument has ended; of windows, the end decides."""
+    """Whether a key that was answered once is asked no more, as its membership or its instrument has ended; of days, the end decides."""
     until = universe.until(item.key)
-    if until is None or item.recipe is None or item.recipe.mode.has_watermark or item.key not in known.answers:
+    if until is None or item.recipe is None or _by_days(item.recipe) or item.key not in known.answers:
         return False
     if until >= (options.today or now.date()):
         return False
@@ -171,25 +172,34 @@ def _is_over(universe: Universe, item: PlannedKey, known: _Known, options: RunOp
 
 
 def due_keys(context: Context, options: RunOptions) -> list[PartitionKey]:
-    """The wanted partitions with something to do: a window or snapshot that is due, or files that wait for silver or gold.
+    """The wanted partitions with something to do: requests that are due, or files that wait for silver or gold."""
+    return [p.key for p in verdicts(context, list(context.universe()), options) if p.verdict is None]
 
-    A window that was answered up to its end is not due again before another session settles, even where the answer was empty.
+
+def verdicts(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
+    """The plans of what is due, and of every other key the verdict and its reason.
+
+    Unlike a run that a user starts, a schedule does not ask again at once: a window that was answered up to its end is not due before
+    another session settles, even where the answer was empty. Where each session must have rows, the pauses of `ops.tries` decide instead.
     """
-    waiting = [p for p in plan(context, list(context.universe()), options) if p.verdict is None]
-    windows = {p.key: [Window(r.from_date, r.to_date) for r in p.requests if r.from_date and r.to_date] for p in waiting}
+    planned = plan(context, keys, options)
+    windows = {
+        p.key: [Window(r.from_date, r.to_date) for r in p.requests if r.from_date and r.to_date]
+        for p in planned
+        if p.verdict is None and not p.lacking and not p.pending and not p.again
+    }
     try:
         with context.warehouse.reading() as connection:
             answered = answered_windows(connection, [(key, window) for key, mine in windows.items() for window in mine])
     except DatabaseMissingError:
         answered = set()
-    return [
-        p.key
-        for p in waiting
-        if p.pending
-        or p.again
-        or len(windows[p.key]) < len(p.requests)
-        or any((p.key, w) not in answered for w in windows[p.key])
-    ]
+    for item in planned:
+        mine = windows.get(item.key)
+        by_period = item.recipe is not None and item.recipe.mode is RequestMode.BY_PERIOD  # asked again only where that is due
+        if mine and not by_period and len(mine) == len(item.requests) and all((item.key, w) in answered for w in mine):
+            item.requests, item.verdict = [], OutcomeKind.UNKNOWN if item.unknown else OutcomeKind.UP_TO_DATE
+            item.reason = item.unknown or f"answered through {mine[-1].to_date}; due when another session has settled"
+    return planned
 
 
 def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions, now: datetime) -> _Known:
@@ -204,6 +214,13 @@ def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions,
                 known.again.update(due_again(connection, context.catalogue, keys, now, options.today))
                 if undated:
                     known.answers.update(repo.last_answers(undated))
+                modes = {k: context.catalogue.recipes[k.dataset] for k in keys}
+                slow = [k for k, r in modes.items() if r.mode.has_watermark and r.cadence != "daily"]
+                if slow:
+                    known.answers.update(last_asked(connection, slow))
+                periodic = [k for k, r in modes.items() if r.mode is RequestMode.BY_PERIOD]
+                if periodic:
+                    known.periods.update(answers_by_period(connection, periodic))
                 imported = [k for k in undated if context.catalogue.recipes[k.dataset].files is not None]
                 if imported:
                     known.imported.update(repo.last_requests(imported))
@@ -241,83 +258,20 @@ def _decide(
             item.requests, item.reason = imports.requests(recipe, item.key)
         return
     if options.windows is not None:
-        item.requests = [_request(recipe, item.key, window) for window in options.windows.get(item.key, ())]
+        item.requests = [request_of(recipe, item.key, window) for window in options.windows.get(item.key, ())]
         item.reason = "asked again as it was asked" if item.requests else ""
         return
-    if recipe.mode is RequestMode.SNAPSHOT:
-        if options.full or due_by_cadence(recipe, known.answers.get(item.key), now, options.today):
-            item.requests = [_request(recipe, item.key, None)]
-            item.reason = "never asked" if item.key not in known.answers else f"due {recipe.cadence}"
-        else:
-            item.reason = f"already answered in this period ({recipe.cadence})"
-        return
-    if recipe.mode is not RequestMode.WINDOW:
-        item.verdict, item.reason = (
-            OutcomeKind.NOT_APPLICABLE,
-            f"request mode {recipe.mode.value} cannot be asked yet by this version",
-        )
-        return
-    again = known.again.get(item.key)
-    windows, item.reason = _windows(context, _beginning(recipe, since), known.islands.get(item.key, []), options, now, again)
-    item.again = again is not None and bool(windows)
-    item.requests = [_request(recipe, item.key, window) for window in windows]
-
-
-def _windows(
-    context: Context,
-    recipe: Recipe,
-    spans: Sequence[Span],
-    options: RunOptions,
-    now: datetime,
-    again: str | None,
-) -> tuple[list[Window], str]:
-    """What is asked of a dataset with a watermark, and why."""
-    if recipe.first_date is None:
-        return [], "the recipe declares no first date"
+    told = Told(
+        known.islands.get(item.key, ()), known.answers.get(item.key), known.periods.get(item.key, {}), known.again.get(item.key)
+    )
     floor = context.catalogue.sources[recipe.source].earliest
-    end = last_expected(recipe, now, options.today)
-    if options.to_date is not None:
-        end = min(end, options.to_date)
-    start = start_date(recipe.first_date, floor)
-    if options.full or options.from_date is not None:
-        begin = start if options.full or options.from_date is None else max(start, options.from_date)
-        if begin > end:
-            return [], f"nothing is settled between {begin} and {end}"
-        return [Window(begin, end)], "asked in full" if options.full else f"asked from {begin}"
-    if again is not None and start <= end:
-        return [Window(start, end)], again
-    lookback = recipe.lookback_days if options.lookback_days is None else options.lookback_days
-    windows = next_windows(
-        spans,
-        recipe.first_date,
-        end,
-        lookback_days=lookback,
-        floor=floor,
-        calendar=recipe.calendar,
-    )
-    if not windows and options.lookback_days and end >= start:
-        windows = _lookback_only(spans, start, end, lookback)
-    if windows:
-        return (
-            windows,
-            f"nothing stored since {windows[0].from_date}" if spans else "nothing stored yet",
-        )
-    return [], f"everything through {end} is stored"
-
-
-def _lookback_only(spans: Sequence[Span], start: date, end: date, lookback: int) -> list[Window]:
-    """The overlap that a user asked for by name though nothing new is expected."""
-    return [Window(max(start, end - timedelta(days=lookback - 1)), end)] if spans else []
-
-
-def _request(recipe: Recipe, key: PartitionKey, window: Window | None) -> Request:
-    return Request(
-        domain=recipe.domain,
-        source=recipe.source,
-        dataset=recipe.dataset,
-        discriminator=recipe.discriminator,
-        ticker=key.ticker,
-        from_date=window.from_date if window else None,
-        to_date=window.to_date if window else None,
-        params=recipe.request.constants if recipe.request else (),
-    )
+    sessions = context.calendars.of(recipe)
+    found = wishes_of(beginning(recipe, since), told, sessions, options, now, floor=floor)
+    item.requests = [request_of(recipe, item.key, wish.window) for wish in found.wishes]
+    item.reason = found.reason
+    item.again = told.again is not None and bool(item.requests)
+    lacking = [(request, wish.lacks) for request, wish in zip(item.requests, found.wishes, strict=True) if wish.lacks]
+    if lacking:
+        item.lacking, item.end = lacking, found.end
+    if found.unknown:
+        item.unknown = f"{found.reason}; the calendar {sessions.name} is known through {sessions.known_through} only"

@@ -9,14 +9,12 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from ops_pipeline.engine.outcome import OutcomeKind
+from ops_pipeline.engine.outcome import NO_WORK, OutcomeKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ops_pipeline.engine.outcome import Outcome
-
-_NO_WORK = (OutcomeKind.UP_TO_DATE, OutcomeKind.NOT_APPLICABLE)
 
 
 class Progress:
@@ -47,7 +45,7 @@ class Progress:
         self.done += 1
         self.failed += outcome.kind is OutcomeKind.FAILED
         # What needs no work is told at once and says nothing about how fast the rest will go.
-        self._worked += outcome.kind not in _NO_WORK
+        self._worked += outcome.kind not in NO_WORK
         self.rows += sum(file.bronze_rows for file in outcome.files)
 
     @property

@@ -17,7 +17,7 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.ops.watermark import last_expected
-from ops_pipeline.recipes.models import RequestMode
+from ops_pipeline.recipes.modes import RequestMode
 from ops_pipeline.silver.staging import stage
 from ops_pipeline.sources import Request
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from ops_pipeline.ops.ingestion import DatasetInjestion
+    from ops_pipeline.ops.sessions import Sessions
     from ops_pipeline.recipes.models import Recipe
 
 
@@ -114,24 +115,40 @@ def next_windows(
     *,
     lookback_days: int = 0,
     floor: date | None = None,
-    calendar: str = "daily",
+    calendar: str | Sessions = "daily",
 ) -> list[Window]:
     """What is left to ask for up to `end`: every hole, then the tail; empty when everything expected is covered.
 
     A hole's window ends on the first row behind it, not the day before: an answer that reaches that row proves the hole closed,
-    while one that stops on a Friday could not tell a weekend from missing data.
+    while one that stops on a Friday could not tell a weekend from missing data. An exchange's calendar can: a hole without a session in it
+    is none.
     """
+    return [w for w, _ in lacking_windows(spans, first_date, end, lookback_days=lookback_days, floor=floor, calendar=calendar)]
+
+
+def lacking_windows(
+    spans: Iterable[Span],
+    first_date: date,
+    end: date,
+    *,
+    lookback_days: int = 0,
+    floor: date | None = None,
+    calendar: str | Sessions = "daily",
+) -> list[tuple[Window, date]]:
+    """The windows of `next_windows`, each with the first day in it that nothing covers."""
     start = start_date(first_date, floor)
     windows = []
     covered = start - ONE_DAY
     for island in islands(spans):
         if island.from_date > end:
             break
-        if island.from_date > covered + ONE_DAY:
-            windows.append(Window(_less(covered + ONE_DAY, lookback_days, start), min(island.data_from, end)))
+        first = covered + ONE_DAY
+        last = island.from_date - ONE_DAY
+        if first <= last and (isinstance(calendar, str) or calendar.any_between(first, last)):
+            windows.append((Window(_less(first, lookback_days, start), min(island.data_from, end)), first))
         covered = max(covered, island.to_date)
     if covered < end and expected_sessions(calendar, covered + ONE_DAY, end):
-        windows.append(Window(_less(covered + ONE_DAY, lookback_days, start), end))
+        windows.append((Window(_less(covered + ONE_DAY, lookback_days, start), end), covered + ONE_DAY))
     return windows
 
 
@@ -139,10 +156,12 @@ def _less(day: date, lookback_days: int, start: date) -> date:
     return max(start, day - timedelta(days=lookback_days)) if day > start else day
 
 
-def expected_sessions(calendar: str, from_date: date, to_date: date) -> bool:
+def expected_sessions(calendar: str | Sessions, from_date: date, to_date: date) -> bool:
     """Whether the calendar has a session between two days, both included: `daily` has one every day, `weekdays` from Monday to Friday."""
     if to_date < from_date:
         return False
+    if not isinstance(calendar, str):
+        return calendar.any_between(from_date, to_date)
     if calendar == "daily" or (to_date - from_date).days >= 2:
         return True
     return any((from_date + timedelta(days=k)).weekday() < 5 for k in range((to_date - from_date).days + 1))

@@ -16,7 +16,8 @@ from pydantic import ValidationError
 from ops_pipeline.errors import RecipeError, SettingsError
 from ops_pipeline.recipes.answers import ColumnType
 from ops_pipeline.recipes.http import base_address
-from ops_pipeline.recipes.models import GoldTarget, Recipe, RequestMode
+from ops_pipeline.recipes.models import GoldTarget, Recipe
+from ops_pipeline.recipes.modes import PLACEHOLDERS_OF, RequestMode
 from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline.recipes.yaml import load_yaml
 from ops_pipeline.settings import base_url_variable, plan_variable
@@ -350,10 +351,20 @@ def _check_request(path: Path, name: str, source: SourceDeclaration, recipe: Rec
         raise RecipeError(f"{where} no part of it holds {{ticker}}, so every ticker would get the same answer.")
     if not recipe.per_ticker and "ticker" in request.placeholders:
         raise RecipeError(f"{where} {{ticker}} has no value in a dataset that is asked as a whole.")
-    dates = sorted(request.placeholders & {"from_date", "to_date"})
-    if recipe.mode is RequestMode.SNAPSHOT and dates:
-        raise RecipeError(f"{where} {{{dates[0]}}} has no value in the mode snapshot, which asks without dates.")
-    if request.row_limit is not None and dates != ["from_date", "to_date"] and recipe.mode is RequestMode.WINDOW:
+    without = sorted(request.placeholders - {"ticker"} - PLACEHOLDERS_OF[recipe.mode])
+    if without:
+        dates = ", which asks without dates" if without[0] in ("from_date", "to_date") else ""
+        raise RecipeError(f"{where} {{{without[0]}}} has no value in the mode {recipe.mode.value}{dates}.")
+    wanted = PLACEHOLDERS_OF[recipe.mode]
+    if recipe.mode in (RequestMode.BY_PERIOD, RequestMode.LAST_N) and not request.placeholders & wanted:
+        raise RecipeError(
+            f"{where} no part of it holds {' or '.join(f'{{{name}}}' for name in sorted(wanted))}, so every request would be the same."
+        )
+    if (
+        request.row_limit is not None
+        and not {"from_date", "to_date"} <= request.placeholders
+        and recipe.mode is RequestMode.WINDOW
+    ):
         raise RecipeError(f"{where} row_limit divides the window, so path or params must hold {{from_date}} and {{to_date}}.")
     if request.paging is not None and request.paging.reads_json and recipe.answer.format != "json":
         raise RecipeError(f"{where} paging reads what follows from the answer, which works on json answers only.")

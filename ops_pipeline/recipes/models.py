@@ -10,7 +10,6 @@ import hashlib
 import json
 import re
 from datetime import date, time, timedelta
-from enum import StrEnum
 from functools import cached_property
 from typing import Annotated, Any, Literal, Self
 
@@ -19,6 +18,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstr
 from ops_pipeline.recipes.answers import AnswerFormat, Column, ColumnName, ColumnType, known_zone
 from ops_pipeline.recipes.http import HttpRequest
 from ops_pipeline.recipes.keys import NO_DISCRIMINATOR, join_dataset_key
+from ops_pipeline.recipes.modes import NEW_FIELDS, Asking, RequestMode
 from ops_pipeline.recipes.own import check_template
 
 NO_TICKER = "-"
@@ -46,22 +46,6 @@ class _Model(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class RequestMode(StrEnum):
-    """How a dataset is asked for. Only `window` and `by_vintage` have watermarks; the others are due by cadence."""
-
-    WINDOW = "window"
-    ROLLING = "rolling"
-    LAST_N = "last_n"
-    BY_PERIOD = "by_period"
-    BY_VINTAGE = "by_vintage"
-    SNAPSHOT = "snapshot"
-
-    @property
-    def has_watermark(self) -> bool:
-        """Whether the next from-date derives from what is stored."""
-        return self in (RequestMode.WINDOW, RequestMode.BY_VINTAGE)
-
-
 class GoldTarget(_Model):
     """The one gold object that a dataset feeds, and which silver columns play which part in it."""
 
@@ -69,7 +53,7 @@ class GoldTarget(_Model):
     columns: dict[str, ColumnName] = {}
 
 
-class Recipe(_Model):
+class Recipe(Asking):
     """The declaration of a dataset: what to ask, when, and what the answer means."""
 
     source: Name
@@ -79,12 +63,10 @@ class Recipe(_Model):
     description: str = Field(min_length=1)
     url: str = ""
     per_ticker: bool
-    mode: RequestMode
     first_date: Day | None = None
     last_date: Day | None = None
     lookback_days: int = Field(default=0, ge=0, le=3660)
     cadence: Literal["daily", "weekly", "monthly", "quarterly"] = "daily"
-    calendar: Literal["daily", "weekdays"] = "daily"
     timezone: str = "UTC"
     settles_at: time = Field(default=time(0, 0), description="local time at which a session's data are final")
     settles_after_days: int = Field(default=0, ge=0, le=400, description="days after the session at which settles_at applies")
@@ -140,11 +122,12 @@ class Recipe(_Model):
                 raise ValueError(f"key: {k} must be declared `required: true`, a row without its key cannot be stored")
         if len(set(self.key)) != len(self.key):
             raise ValueError("key: a column stands twice")
-        if self.mode.has_watermark:
-            if self.date_column is None or self.first_date is None:
-                raise ValueError(f"mode {self.mode.value} needs date_column and first_date")
-            if self.last_date is not None and self.last_date < self.first_date:
-                raise ValueError(f"last_date {self.last_date} is before first_date {self.first_date}")
+        if self.mode.has_watermark and (self.date_column is None or self.first_date is None):
+            raise ValueError(f"mode {self.mode.value} needs date_column and first_date")
+        if self.mode is RequestMode.BY_PERIOD and self.first_date is None:
+            raise ValueError("mode by_period needs first_date, with which its periods begin")
+        if self.first_date is not None and self.last_date is not None and self.last_date < self.first_date:
+            raise ValueError(f"last_date {self.last_date} is before first_date {self.first_date}")
         if self.date_column is not None:
             day = by_name.get(self.date_column)
             if day is None or day.type is not ColumnType.DATE or not day.required:
@@ -223,6 +206,7 @@ class Recipe(_Model):
         """The recipe in canonical JSON: what its hash is made of and what `ops.recipes` keeps."""
         # Left out where it is absent: the hashes of recipes without it stay those of the versions that did not know it.
         absent = {name for name in _LEFT_OUT_WHERE_ABSENT if not getattr(self, name)}
+        absent |= {name for name in NEW_FIELDS if getattr(self, name) is None}
         return json.dumps(
             self.model_dump(mode="json", by_alias=True, exclude=absent), sort_keys=True, separators=(",", ":"), ensure_ascii=False
         )

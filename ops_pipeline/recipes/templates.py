@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 # What a request's templates may name; each is a part of the request's identity.
-PLACEHOLDERS = ("ticker", "from_date", "to_date")
+PLACEHOLDERS = ("ticker", "from_date", "to_date", "n", "year", "quarter", "month")
 DATES: Final = frozenset({"from_date", "to_date"})
 
 NEXT_DAY: Final = "next"

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.recipes.answers import EPOCHS, TIMESTAMP_TEXT, ColumnType
 from ops_pipeline.recipes.models import TICKER_COLUMN
+from ops_pipeline.recipes.modes import RequestMode
 
 if TYPE_CHECKING:
     from ops_pipeline.recipes.answers import Column
@@ -116,6 +117,19 @@ def reason_sql(column: Column, raw: str) -> str:
     )
 
 
+def _outside_sql(recipe: Recipe) -> str:
+    """Whether a record lies outside what its file was asked for."""
+    if recipe.date_column is None or (recipe.mode is RequestMode.BY_PERIOD and recipe.period != "session"):
+        return "false"  # a fiscal year is no calendar year: what a vendor counts to a period is its own affair
+    day = identifier(recipe.date_column)
+    outside = f"{day} < _asked_from OR {day} > _asked_to"
+    if recipe.mode is RequestMode.BY_VINTAGE and recipe.first_date is not None:
+        # Vendors clip the dates of vintages to the window: on its first day stands what was in force by then, whatever its real date. Only
+        # the history's first window has nothing before it.
+        outside += f" OR ({day} = _asked_from AND _asked_from > DATE '{recipe.first_date.isoformat()}')"
+    return f"coalesce({outside}, false)"
+
+
 def typed_sql(recipe: Recipe, source: str, *, positioned: bool) -> str:
     """A query that types the records of `source`.
 
@@ -138,10 +152,7 @@ def typed_sql(recipe: Recipe, source: str, *, positioned: bool) -> str:
     reason = (
         "CASE " + " ".join(f"WHEN {bad_sql(c, raws[c.name])} THEN {reason_sql(c, raws[c.name])}" for c in recipe.columns) + " END"
     )
-    outside = "false"
-    if recipe.date_column:
-        day = identifier(recipe.date_column)
-        outside = f"coalesce({day} < _asked_from OR {day} > _asked_to, false)"
+    outside = _outside_sql(recipe)
     own = ", ".join(identifier(name) for name, _ in recipe.silver_columns if name != TICKER_COLUMN)
     ticker = f"{TICKER_COLUMN}, " if recipe.per_ticker else ""
     extra = f", _position, _raw_text, coalesce(_line_error, {reason}) AS _reason" if positioned else ""

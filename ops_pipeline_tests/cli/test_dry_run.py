@@ -48,6 +48,27 @@ def test_an_empty_answer_is_asked_by_a_run_and_is_not_due(first_step: tuple[Path
     assert ok("due", *about).document["requests"] == []
 
 
+def test_every_key_has_a_verdict_and_its_reason(first_step: tuple[Path, Answer]) -> None:
+    about = ("due", "--home", first_step[0], "--today", "2010-06-30")
+    everything = ok(*about, "--json").document
+    assert everything["verdicts"] == {"up_to_date": 6}
+    reasons = {item["ticker"]: item["reason"] for item in everything["idle"]}
+    assert reasons["IBM"] == "everything through 2010-06-30 is stored"
+    assert reasons["FB"] == "answered through 2010-06-30; due when another session has settled"
+    table = ok(*about)
+    assert table.out.count("up to date") == 6
+    assert "6 up to date; nothing is due" in table.err
+    one = ok(*about, "--ticker", "IBM", "--dataset", "sample.eod-prices", "--json").document
+    assert [item["ticker"] for item in one["idle"]] == ["IBM"]
+    none = ok(*about, "--verdict", "due", "--json").document
+    assert (none["idle"], none["requests"], none["verdicts"]) == ([], [], {"up_to_date": 6})
+    assert "sample.none" in refused(*about, "--dataset", "sample.none")
+    # What is due comes first.
+    later = ok("due", "--home", first_step[0], "--today", "2010-07-01", "--limit", "1")
+    assert "sample" in later.out
+    assert "up to date" not in later.out
+
+
 def test_stored_files_that_wait_are_listed(tmp_path: Path) -> None:
     about = ("--home", tmp_path / "home", "--today", "2001-01-31")
     ok("run", *about, "--layer", "bronze", "--ticker", "IBM")

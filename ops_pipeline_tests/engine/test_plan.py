@@ -174,13 +174,6 @@ def test_keys_that_do_not_apply(tmp_path: Path) -> None:
     assert_tidy(context)
 
 
-def test_a_request_mode_of_a_later_version(tmp_path: Path) -> None:
-    context = make(tmp_path, mode="by_vintage")
-    outcome = run(context)[AAA]
-    assert outcome.kind is OutcomeKind.NOT_APPLICABLE
-    assert "by_vintage cannot be asked yet" in outcome.reason
-
-
 def test_planning_without_a_database(tmp_path: Path) -> None:
     context = make_home(tmp_path, tickers=["AAA"])
     context.settings.database_path.unlink()

@@ -8,7 +8,8 @@ from pydantic import ValidationError
 
 from ops_pipeline.recipes.answers import ColumnType
 from ops_pipeline.recipes.loading import load_catalogue
-from ops_pipeline.recipes.models import Recipe, RequestMode
+from ops_pipeline.recipes.models import Recipe
+from ops_pipeline.recipes.modes import RequestMode
 from ops_pipeline.recipes.source import SourceDeclaration
 from ops_pipeline_tests.recipes.files import RECIPE, SOURCE, without
 
@@ -85,6 +86,12 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "timezone": ("UTC", False),
     "settles_at": ("17:00", False),
     "settles_after_days": (1, False),
+    "past_days": (0, False),
+    "future_days": (0, False),
+    "last_n": (5, False),
+    "period": ("year", False),
+    "recent_periods": (0, False),
+    "every_session": (False, False),
     "request": ({"path": "/prices/{ticker}"}, False),
     "files": ("{ticker}.csv", False),
     "answer": ({"format": "csv"}, True),
@@ -98,6 +105,16 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "gold": (None, False),
 }
 
+MORE: dict[str, dict[str, Any]] = {
+    "date_column": {"mode": "snapshot", "gold": None},
+    "adjusted_by": {"refetch_on_restatement": True},
+    "past_days": {"mode": "rolling", "future_days": 9},
+    "future_days": {"mode": "rolling", "past_days": 9},
+    "last_n": {"mode": "last_n"},
+    "period": {"mode": "by_period"},
+    "recent_periods": {"mode": "by_period", "period": "month"},
+}
+
 
 def test_every_field_is_tried() -> None:
     assert set(CHANGES) == set(Recipe.model_fields)
@@ -106,7 +123,7 @@ def test_every_field_is_tried() -> None:
 @pytest.mark.parametrize("field", CHANGES)
 def test_every_field_changes_the_recipes_hash_and_some_its_shape(field: str) -> None:
     value, shape = CHANGES[field]
-    more = {"date_column": {"mode": "snapshot", "gold": None}, "adjusted_by": {"refetch_on_restatement": True}}.get(field, {})
+    more = MORE.get(field, {})
     changed = prices(**{**more, field: value})
     assert changed.recipe_hash != PRICES.recipe_hash
     assert (changed.columns_hash != PRICES.columns_hash) == shape
