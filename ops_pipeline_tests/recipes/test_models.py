@@ -137,11 +137,11 @@ def test_a_comment_changes_no_shape_and_a_type_does() -> None:
 
 
 def test_what_an_answer_and_a_column_do_not_say_is_in_no_hash() -> None:
-    assert PRICES.model_dump(mode="json", by_alias=True)["answer"].keys() == {"format", "missing", "unpivot"}
+    assert PRICES.model_dump(mode="json", by_alias=True)["answer"].keys() == {"format", "missing", "unpivot", "ignored"}
     assert PRICES.model_dump(mode="json", by_alias=True)["columns"][1].keys() == {"name", "type", "from", "required", "comment"}
     ignoring = prices(answer={"format": "json", "ignored": ["vwap"]})
     assert (ignoring.columns_hash, ignoring.recipe_hash == PRICES.recipe_hash) == (PRICES.columns_hash, False)
-    assert ignoring.known_fields == PRICES.known_fields | {"vwap"}
+    assert ignoring.known_fields == PRICES.known_fields - {"symbol"} | {"vwap"}
     below = prices(answer={"format": "json", "records": "/a/*"})
     assert below.columns_hash != PRICES.columns_hash
     assert Recipe.model_validate_json(below.text) == below
