@@ -19,12 +19,16 @@ from zoneinfo import ZoneInfo
 
 import pytest
 
+from ops_pipeline.engine.asking import request_of
 from ops_pipeline.ops.ingestion import DatasetInjestion, RowCounts
+from ops_pipeline.ops.watermark import Window
 from ops_pipeline.recipes.answers import Column, ColumnType
 from ops_pipeline.recipes.loading import Catalogue, load_catalogue
 from ops_pipeline.recipes.models import Recipe
+from ops_pipeline.recipes.modes import PLACEHOLDERS_OF
+from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.settings import base_url_variable
-from ops_pipeline.sources import Answer, Request, SourceError
+from ops_pipeline.sources import Answer, SourceError
 from ops_pipeline.sources.http import HttpClient
 from ops_pipeline_tests.lake import Lake
 from ops_pipeline_tests.vendor_server import Reply, Seen, VendorServer
@@ -245,9 +249,9 @@ def _asked(catalogue: Catalogue, url: str, dataset: str, ticker: str) -> Answer 
 
     async def ask() -> Answer:
         client = HttpClient(declaration, catalogue.recipes, sleep=nothing)
-        days = (date(2024, 1, 2), date(2024, 1, 5)) if recipe.first_date and recipe.mode.has_watermark else (None, None)
+        window = Window(date(2024, 1, 2), date(2024, 1, 5)) if "from_date" in PLACEHOLDERS_OF[recipe.mode] else None
+        request = request_of(recipe, PartitionKey(ticker, recipe.dataset_key), window)
         try:
-            request = Request(recipe.domain, recipe.source, recipe.dataset, recipe.discriminator, ticker, *days)
             return [answer async for answer in client.fetch(request)][-1]
         finally:
             await client.aclose()
@@ -311,6 +315,21 @@ WRITTEN: list[tuple[str, object, list[dict[str, Any]]]] = [
         [{"symbol": "AAA", "close": 1.5, "adj_close": 1.4}, {"symbol": "BBB", "close": 3.0, "adj_close": None}],
     ),
     (
+        "fmp.income-statement-bulk.quarter",
+        '"date","symbol","reportedCurrency","cik","filingDate","acceptedDate","fiscalYear","period","revenue","epsDiluted"\n'
+        '"2023-12-30","AAA","USD","0000320193","2024-02-02","2024-02-01 18:03:38","2024","Q1","119575000000","2.18"\n'
+        '"2024-03-31","BBB","EUR","","2024-04-30","2024-04-30 00:00:00","2024","Q1","7",""\n',
+        [
+            {"symbol": "AAA", "date": date(2023, 12, 30), "cik": "0000320193", "revenue": 119575000000.0, "eps_diluted": 2.18},
+            {"symbol": "BBB", "date": date(2024, 3, 31), "cik": None, "revenue": 7.0, "eps_diluted": None},
+        ],
+    ),
+    (
+        "fmp.earnings-calendar",
+        [{"symbol": "AAA", "date": "2024-01-05", "epsActual": None, "epsEstimated": 1.2, "lastUpdated": "2024-01-02"}],
+        [{"symbol": "AAA", "date": date(2024, 1, 5), "eps_actual": None, "eps_estimated": 1.2}],
+    ),
+    (
         "fmp.splits",
         [{"symbol": "AAA", "date": "2020-08-31", "numerator": 4, "denominator": 1}],
         [{"date": date(2020, 8, 31), "numerator": 4.0, "denominator": 1.0}],
@@ -345,8 +364,8 @@ WRITTEN: list[tuple[str, object, list[dict[str, Any]]]] = [
             ],
         },
         [
-            {"realtime_start": date(2020, 1, 1), "realtime_end": date(2020, 2, 1), "value": None},
-            {"realtime_start": date(2020, 2, 2), "realtime_end": None, "value": 1.5},
+            {"realtime_start": date(2020, 1, 1), "value": None},
+            {"realtime_start": date(2020, 2, 2), "value": 1.5},
         ],
     ),
     (
@@ -422,3 +441,12 @@ def test_every_packaged_recipe_says_where_it_is_described(catalogue: Catalogue) 
         assert recipe.url.startswith("https://"), key
         assert base_url_variable(recipe.source).startswith("OPS_PIPELINE_SOURCE_")
         assert len(recipe.description) < 160, key
+
+
+def test_a_plan_says_how_much_and_how_far_back_a_vendor_is_asked(catalogue: Catalogue) -> None:
+    fmp, tiingo = catalogue.sources["fmp"], catalogue.sources["tiingo"]
+    assert (fmp.earliest, fmp.limits_in_force.quotas[0]) == (date(2021, 11, 25), ("day", "calls", 250))
+    assert (fmp.on_plan("premium").earliest, fmp.on_plan("premium").limits_in_force.rolling) == (None, [(60, 750)])
+    assert ("month", "symbols", 500) in tiingo.limits_in_force.quotas
+    assert ("month", "symbols") not in {quota[:2] for quota in tiingo.on_plan("power").limits_in_force.quotas}
+    assert catalogue.sources["fred"].limits_in_force.rolling == [(60, 120)]

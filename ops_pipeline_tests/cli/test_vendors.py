@@ -45,3 +45,33 @@ def test_a_packaged_vendor_is_listed_run_and_looked_at(tmp_path: Path) -> None:
         " FROM silver.coinbase_candles s JOIN gold.fact_eod g ON g.date = s.date AND g.close = g.adjusted_close",
     )
     assert found == [{"n": 35, "a": "2024-12-01", "b": "2025-01-04", "closes": sum(range(1, 32)) + 1 + 2 + 3 + 4}]
+
+
+def test_a_dividend_changes_adjusted_prices_back_to_the_beginning(tmp_path: Path) -> None:
+    """Tiingo restates its adjusted columns: what the overlap shows is held, and the next run asks for the whole history."""
+    home, dataset, adjusted = tmp_path / "home", "tiingo.eod-prices", [1.0]
+    days = [date(2024, 12, 20), date(2024, 12, 23), date(2024, 12, 24), date(2024, 12, 26), date(2024, 12, 27)]
+
+    def answer(seen: Seen) -> Reply:
+        asked = [d for d in days if seen.params["startDate"] <= str(d) <= seen.params["endDate"]]
+        return Reply(
+            json.dumps([{"date": f"{d}T00:00:00.000Z", "close": 100, "adjClose": 100 * adjusted[0]} for d in asked]).encode()
+        )
+
+    with VendorServer(answer) as vendor:
+        env = {"OPS_PIPELINE_SOURCE_TIINGO_BASE_URL": vendor.url, "TIINGO_API_KEY": "sentinel-0123456789", "NO_PROXY": "*"}
+        ok("universe", "add", "AAPL", "--dataset", dataset, "--home", home, env=env)
+        outcomes = []
+        for today, factor in (("2024-12-25", 1.0), ("2024-12-25", 1.0), ("2024-12-27", 0.9), ("2024-12-27", 0.9)):
+            adjusted[0] = factor
+            told = ops("run", "--dataset", dataset, "--today", today, "--home", home, "--json", env=env)
+            (outcome,) = told.document["outcomes"]
+            outcomes.append(outcome["outcome"])
+        asked = [seen.params["startDate"] for seen in vendor.seen]
+    # New York is closed at Christmas, so the second run asks nothing.
+    assert outcomes == ["promoted", "up_to_date", "unchanged", "promoted"]
+    assert asked == ["1962-01-02", "2024-12-15", "1962-01-02"]
+    assert rows(home, "SELECT adj_close, count(*) AS n FROM silver.tiingo_eod_prices GROUP BY ALL") == [
+        {"adj_close": 90.0, "n": 5}
+    ]
+    assert rows(home, "SELECT * FROM silver.mixed_basis") == []
