@@ -26,8 +26,11 @@ def test_explain_walks_from_gold_to_the_file_that_holds_the_number(whole_home: P
 
 
 def test_asof_gives_what_stood_and_says_what_it_rests_on(whole_home: Path) -> None:
+    # The two datasets are fetched side by side: by then both were known.
     [known] = rows(
-        whole_home, "SELECT strftime(max(known_at), '%Y-%m-%dT%H:%M:%S.%fZ') AS at FROM silver.sample_eod_prices_history"
+        whole_home,
+        "SELECT strftime(greatest((SELECT max(known_at) FROM silver.sample_eod_prices_history),"
+        " (SELECT max(known_at) FROM silver.sample_fx_rates_history)), '%Y-%m-%dT%H:%M:%S.%fZ') AS at",
     )
     found = ok(
         "asof", "sample.eod-prices", known["at"], "--ticker", AAPL[0], "--date", AAPL[1], "--home", whole_home, "--json"
