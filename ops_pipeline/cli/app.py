@@ -11,6 +11,7 @@ import typer
 
 from ops_pipeline import __version__
 from ops_pipeline.cli import (
+    checks,
     dashboard,
     database,
     datasets,
@@ -70,6 +71,7 @@ app.command("show", epilog=ledger.SHOW_EXAMPLE)(ledger.show)
 app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE)(ledger.coverage)
 app.command("asof", epilog=point_in_time.ASOF_EXAMPLE)(point_in_time.asof)
 app.command("explain", epilog=point_in_time.EXPLAIN_EXAMPLE)(point_in_time.explain)
+app.command("checks", epilog=checks.EXAMPLE)(checks.checks)
 app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)
 app.command("restatements", epilog=restatements.EXAMPLE)(restatements.restatements)
 app.command("sql", epilog=database.SQL_EXAMPLE)(database.sql)

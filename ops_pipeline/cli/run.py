@@ -110,11 +110,14 @@ def conduct(context: Context, keys: Sequence[PartitionKey], options: RunOptions,
         UserError: when the run as a whole cannot go on.
         typer.Exit: when the exit status is not 0.
     """
+    from ops_pipeline.engine.checks import check_after_run
     from ops_pipeline.engine.published import publish_after_run
 
     failed = False
     with StopSignals(screen.say) as stop:
-        failed = _go(context, keys, options, screen, stop)
+        run_id, failed = _go(context, keys, options, screen, stop)
+        if stop.received is None:
+            check_after_run(context, run_id, screen.say)
         publish_after_run(context, screen.say)
     if stop.received is not None:
         raise typer.Exit(stop.exit_status)
@@ -132,11 +135,13 @@ def _check(from_date: date | None, to_date: date | None, *, full: bool, lookback
         raise UserError("--lookback is about what follows the stored data; it does not go with --full or --from.")
 
 
-def _go(context: Context, keys: Sequence[PartitionKey], options: RunOptions, screen: RunScreen, stop: StopSignals) -> bool:
+def _go(
+    context: Context, keys: Sequence[PartitionKey], options: RunOptions, screen: RunScreen, stop: StopSignals
+) -> tuple[str, bool]:
     """Runs the keys and shows them.
 
     Returns:
-        whether some key failed.
+        the run's id, and whether some key failed.
     """
     from ops_pipeline.engine.run import new_run_id, run_batch
 
@@ -150,7 +155,7 @@ def _go(context: Context, keys: Sequence[PartitionKey], options: RunOptions, scr
         if stop.received is not None:
             screen.stopped(stop.received.name, time.monotonic() - started)
     screen.finished(context.service.run_summary(run_id), time.monotonic() - started)
-    return screen.failed > 0
+    return run_id, screen.failed > 0
 
 
 def _follow(run: Generator[Outcome, None, None], screen: RunScreen, started: float) -> None:

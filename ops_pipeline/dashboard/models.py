@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from ops_pipeline.gold.series import Point
     from ops_pipeline.ops.browse import DatasetState, Day, Reject
+    from ops_pipeline.ops.check_results import CheckResult as DataCheck
     from ops_pipeline.ops.drift import Drift
     from ops_pipeline.ops.failures import Failure
     from ops_pipeline.ops.ingestion import DatasetInjestion
@@ -168,6 +169,7 @@ class Quality:
     rejects: Page[Reject]
     tables: list[str] = field(default_factory=list)
     drift: list[Drift] = field(default_factory=list)
+    data_checks: list[DataCheck] = field(default_factory=list)
 
 
 def sessions_between(calendar: str, from_date: date, to_date: date) -> int:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from ops_pipeline.clock import utc_now
 from ops_pipeline.dashboard import models
 from ops_pipeline.dashboard.models import Page
+from ops_pipeline.engine.checks import standing_results
 from ops_pipeline.engine.context import Context, build_context
 from ops_pipeline.gold import series as gold_series
 from ops_pipeline.ops import browse, queries
@@ -206,7 +207,7 @@ class Repository:
         return models.Series(recipe.dataset_key, name, kind, column, points)
 
     def quality(self, *, silver_table: str | None = None, offset: int = 0) -> models.Quality:
-        """Checks made now, refused records, and the tables that have any."""
+        """Checks made now, the latest ones of the datasets' rows, refused records, and the tables that have any."""
 
         def read(connection: Any) -> models.Quality:
             refused = browse.rejects(connection, silver_table=silver_table, limit=PAGE_FILES + 1, offset=offset)
@@ -223,6 +224,7 @@ class Repository:
                 rejects=Page(refused[:PAGE_FILES], offset, len(refused) > PAGE_FILES),
                 tables=sorted({r["silver_tablename"] for r in reasons}),
                 drift=list_drift(connection, limit=PAGE_FILES),
+                data_checks=standing_results(self.context, connection),
             )
 
         return self._read(("quality", silver_table, offset), read)

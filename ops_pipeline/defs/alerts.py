@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from dagster import (
     AssetCheckKey,
+    AssetCheckSeverity,
     AssetKey,
     DagsterEventType,
     DagsterRunStatus,
@@ -121,7 +122,7 @@ def _link(home: Context, run_id: str) -> str:
 
 
 def _failing_checks(instance: DagsterInstance) -> list[tuple[str, str]]:
-    """Checks whose latest evaluation failed, with the beginning of what they found."""
+    """Checks whose latest evaluation found errors, with the beginning of what they found; a warning wakes nobody."""
     found = []
     for check in CHECKS:
         if check.name == _TOLD_BY_RUNS:
@@ -131,7 +132,7 @@ def _failing_checks(instance: DagsterInstance) -> list[tuple[str, str]]:
         evaluation = (
             event.asset_check_evaluation_data if event and event.event_type is DagsterEventType.ASSET_CHECK_EVALUATION else None
         )
-        if evaluation is not None and not evaluation.passed:
+        if evaluation is not None and not evaluation.passed and evaluation.severity is AssetCheckSeverity.ERROR:
             first = evaluation.metadata.get("first")
             found.append((check.name, str(first.value)[:_SHOWN] if first else "failed"))
     return found

@@ -53,6 +53,7 @@ from ops_pipeline.defs.partitions import (
 )
 from ops_pipeline.defs.resources import OpsDuckDBResource
 from ops_pipeline.defs.sweep import fail_dead_runs, step_lease
+from ops_pipeline.engine.checks import check_after_run
 from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.outcome import LAYERS, Outcome, OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, due_keys
@@ -161,6 +162,7 @@ def _run(context: AssetExecutionContext, home: Context, config: BatchConfig) -> 
             for outcome in failed:
                 for layer in failed_layers(outcome, layers):
                     report_planned(context, layer, outcome)
+        check_after_run(home, context.run.run_id, context.log.warning)
         log_checks(context, home, layers)
         published = publish_after_run(home, context.log.warning)
         if published and published.created:

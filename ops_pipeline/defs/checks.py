@@ -1,6 +1,7 @@
 """Asset checks, named as sentences.
 
-Belongs here: what Dagster shows of the ledger's own findings. Does not belong here: how they are found (`ops.queries`, `ops.failures`).
+Belongs here: what Dagster shows of the ledger's own findings, and of the checks that recipes declare or imply. Does not belong here: how
+they are found (`ops.queries`, `ops.failures`, `engine.checks`).
 
 The step logs each check's result itself when it ends, because Dagster skips a check's own step after a step without outputs, and a batch
 has none. The definitions make the same checks runnable by hand.
@@ -9,7 +10,7 @@ has none. The definitions make the same checks runnable by hand.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -25,15 +26,19 @@ from dagster import (
 
 from ops_pipeline.defs.events import tell
 from ops_pipeline.defs.resources import OpsDuckDBResource
+from ops_pipeline.engine.checks import check_now, standing_results
 from ops_pipeline.engine.outcome import LAYERS
 from ops_pipeline.ops.failures import latest_failures
 from ops_pipeline.ops.queries import Finding, miscounted_tables, unaccounted_files
+from ops_pipeline.ops.service import OpsService
+from ops_pipeline.recipes.checks import Kind
 
 if TYPE_CHECKING:
     import duckdb
     from dagster import AssetExecutionContext, RawMetadataValue
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.ops.check_results import CheckResult
     from ops_pipeline.ops.failures import Failure
     from ops_pipeline.recipes.universe import Universe
 
@@ -45,25 +50,42 @@ _SHORT_RUN_ID = 8
 class _Ledger:
     """What the checks of one evaluation look at; failures are read once for all of them."""
 
-    def __init__(self, connection: duckdb.DuckDBPyConnection, wanted: Universe) -> None:
+    def __init__(self, home: Context, connection: duckdb.DuckDBPyConnection, wanted: Universe) -> None:
         self.connection = connection
-        self._wanted = wanted
+        self._home, self._wanted = home, wanted
 
     @cached_property
     def failures(self) -> list[Failure]:
         """Without what the universe lists no more: it is never asked again, so nobody could mend it."""
         return [f for f in latest_failures(self.connection) if not f.deferred and f.partition in self._wanted]
 
+    @cached_property
+    def results(self) -> list[CheckResult]:
+        """The standing results of wanted datasets, what failed first."""
+        return [r for r in standing_results(self._home, self.connection) if self._wanted.wanted.get(r.dataset_key)]
+
 
 @dataclass(frozen=True)
 class Check:
-    """A check of one asset: what it says, how grave its failing is, and how it is found."""
+    """A check of one asset: what it says, how grave its failing is, how it is found, and which check of the data it sums up."""
 
     name: str
     layer: str
     about: str
     severity: AssetCheckSeverity
     find: Callable[[_Ledger], list[Finding]]
+    kind: Kind | None = None
+
+    def results(self, ledger: _Ledger) -> list[CheckResult]:
+        """Of a check of the data, its results, one a dataset."""
+        return [r for r in ledger.results if self.kind and r.check_name == self.kind.value]
+
+    def gravity(self, ledger: _Ledger) -> AssetCheckSeverity:
+        """How grave its failing is: of a check of the data, as grave as the gravest dataset's."""
+        if self.kind is None:
+            return self.severity
+        failed = [r for r in self.results(ledger) if not r.passed]
+        return AssetCheckSeverity.ERROR if any(r.severity == "error" for r in failed) else AssetCheckSeverity.WARN
 
 
 def _left_failed(layer: str) -> Callable[[_Ledger], list[Finding]]:
@@ -72,6 +94,18 @@ def _left_failed(layer: str) -> Callable[[_Ledger], list[Finding]]:
             Finding(str(f.partition), f"{f.reason} Repair: `ops-pipeline retry {f.run_id[:_SHORT_RUN_ID]}`")
             for f in ledger.failures
             if f.layer == layer
+        ]
+
+    return find
+
+
+def _of_datasets(kind: Kind) -> Callable[[_Ledger], list[Finding]]:
+    def find(ledger: _Ledger) -> list[Finding]:
+        return [
+            Finding(f"{r.dataset_key} {found.where}", found.what)
+            for r in ledger.results
+            if r.check_name == kind.value
+            for found in r.first_findings
         ]
 
     return find
@@ -104,6 +138,19 @@ CHECKS: list[Check] = [
         )
         for layer in LAYERS
     ),
+    *(
+        Check(
+            kind.value,
+            kind.layer,
+            f"{kind.about} Of every dataset that it concerns.",
+            AssetCheckSeverity.ERROR if kind.severity == "error" else AssetCheckSeverity.WARN,
+            _of_datasets(kind),
+            kind,
+        )
+        # Of all datasets at once it stands above, by its name.
+        for kind in Kind
+        if kind is not Kind.RECORDS
+    ),
 ]
 
 
@@ -115,10 +162,14 @@ def build_checks(home: Context) -> list[AssetChecksDefinition]:
 def _definition(home: Context, it: Check) -> AssetChecksDefinition:
     @asset_check(name=it.name, asset=it.layer, description=it.about)
     def check(ops: OpsDuckDBResource) -> AssetCheckResult:
-        wanted = home.universe()
-        with ops.get_connection(read_only=True) as connection:
-            findings = it.find(_Ledger(connection, wanted))
-        return AssetCheckResult(passed=not findings, severity=it.severity, metadata=_metadata(findings))
+        mine = replace(home, service=OpsService(ops.warehouse))
+        wanted = mine.universe()
+        if it.kind is not None:
+            check_now(mine, wanted.wanted, [it.kind])
+        with mine.warehouse.reading() as connection:
+            ledger = _Ledger(mine, connection, wanted)
+            passed, severity, metadata = _evaluated(it, ledger)
+        return AssetCheckResult(passed=passed, severity=severity, metadata=metadata)
 
     return check
 
@@ -128,25 +179,42 @@ def log_checks(context: AssetExecutionContext, home: Context, layers: Sequence[s
     chosen = [check for check in CHECKS if check.layer in layers]
     wanted = home.universe()
     with home.warehouse.reading() as connection:
-        ledger = _Ledger(connection, wanted)
-        found = [(check, check.find(ledger)) for check in chosen]
-    for check, findings in found:
+        ledger = _Ledger(home, connection, wanted)
+        found = [(check, _evaluated(check, ledger)) for check in chosen]
+    for check, (passed, severity, metadata) in found:
         tell(
             context,
             AssetCheckEvaluation(
                 asset_key=AssetKey(check.layer),
                 check_name=check.name,
-                passed=not findings,
-                severity=check.severity,
-                metadata=_metadata(findings),
+                passed=passed,
+                severity=severity,
+                metadata=metadata,
             ),
         )
 
 
-def _metadata(findings: Sequence[Finding]) -> dict[str, RawMetadataValue]:
+def _evaluated(check: Check, ledger: _Ledger) -> tuple[bool, AssetCheckSeverity, dict[str, RawMetadataValue]]:
+    findings, results = check.find(ledger), check.results(ledger)
+    metadata = _metadata(findings, sum(r.findings for r in results) if check.kind else len(findings))
+    if check.kind:
+        metadata["datasets"] = MetadataValue.md(_by_dataset(results))
+    return not findings, check.gravity(ledger), metadata
+
+
+def _by_dataset(results: Sequence[CheckResult]) -> str:
+    lines = [
+        f"| `{r.dataset_key}` | {'passed' if r.passed else r.severity} | {r.findings:,} | {r.checked_at:%Y-%m-%d %H:%MZ} |"
+        for r in results
+    ]
+    return "\n".join(["| dataset | result | findings | checked at |", "| --- | --- | --- | --- |", *lines]) if lines else "none"
+
+
+def _metadata(findings: Sequence[Finding], total: int) -> dict[str, RawMetadataValue]:
     listed = "\n".join(f"- `{f.where}`: {f.what}" for f in findings[:SHOWN_FINDINGS])
-    more = f"\n- and {len(findings) - SHOWN_FINDINGS} more" if len(findings) > SHOWN_FINDINGS else ""
+    left_out = total - len(findings[:SHOWN_FINDINGS])
+    more = f"\n- and {left_out} more" if left_out else ""
     return {
-        "findings": MetadataValue.int(len(findings)),
+        "findings": MetadataValue.int(total),
         "first": MetadataValue.md(listed + more if listed else "none"),
     }

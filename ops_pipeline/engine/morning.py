@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
 from ops_pipeline.clock import utc_now
+from ops_pipeline.engine.checks import standing_results
 from ops_pipeline.engine.plan import RunOptions, due_keys
 from ops_pipeline.ops.doubts import drift_since, refused_since
 from ops_pipeline.ops.queries import RunFilter, RunSummary
@@ -134,7 +135,14 @@ def look(context: Context, moment: datetime | None = None) -> Morning:
         runs=[run for run in recent if run.started and run.started >= since],
         newest=newest,
         wanted=len(wanted),
-        problems=[*failed, *stale, *_doubtful(context, since), *deferred, *_unpublished(context, newest)],
+        problems=[
+            *failed,
+            *stale,
+            *_doubtful(context, since),
+            *_unsound(context, {k.dataset for k in wanted}),
+            *deferred,
+            *_unpublished(context, newest),
+        ],
     )
 
 
@@ -173,6 +181,22 @@ def _doubtful(context: Context, since: datetime) -> list[Problem]:
         reason = f"fields that the recipe does not know: {', '.join(fields)}"
         found.append(Problem("doubtful", dataset, (), reason, f"datasets show {dataset}"))
     return found
+
+
+def _unsound(context: Context, wanted: set[str]) -> list[Problem]:
+    """Checks of wanted datasets' rows whose latest result is that something is wrong, or should be looked at."""
+    with context.warehouse.reading() as connection:
+        found = [r for r in standing_results(context, connection) if not r.passed and r.dataset_key in wanted]
+    return [
+        Problem(
+            "doubtful",
+            r.dataset_key,
+            (),
+            f"check {r.check_name} ({r.severity}): {r.findings:,}, first {r.first_findings[0].where}: {r.first_findings[0].what}",
+            f"checks --dataset {r.dataset_key}",
+        )
+        for r in found
+    ]
 
 
 def _by_dataset(kind: str, reason: str, keys: Iterable[PartitionKey]) -> list[Problem]:

@@ -227,13 +227,15 @@ def _packaged_first(catalogue: Catalogue, origin: dict[str, Path]) -> list[tuple
 
 
 def _check_actions(catalogue: Catalogue, origin: dict[str, Path]) -> None:
-    """The splits and dividends that adjust a history are datasets by ticker and day."""
+    """The splits and dividends that adjust a history, or explain a jump, are datasets by ticker and day."""
     for key, recipe in catalogue.recipes.items():
-        for name in recipe.adjusted_by:
+        explaining = (recipe.checks.actions or []) if recipe.checks else []
+        named = [*(("adjusted_by", n) for n in recipe.adjusted_by), *(("checks.actions", n) for n in explaining)]
+        for field_name, name in named:
             actions = catalogue.recipes.get(name)
             if actions is None or not actions.per_ticker or actions.date_column is None or actions is recipe:
                 raise RecipeError(
-                    f"{origin[key]}: dataset {key}, field adjusted_by: {name} is no other dataset with tickers and a date_column;"
+                    f"{origin[key]}: dataset {key}, field {field_name}: {name} is no other dataset with tickers and a date_column;"
                     " name one of splits or dividends."
                 )
 

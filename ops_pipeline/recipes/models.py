@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 from ops_pipeline.recipes.answers import AnswerFormat, Column, ColumnName, ColumnType, known_zone
+from ops_pipeline.recipes.checks import Checks
 from ops_pipeline.recipes.http import HttpRequest
 from ops_pipeline.recipes.keys import NO_DISCRIMINATOR, join_dataset_key
 from ops_pipeline.recipes.modes import NEW_FIELDS, Asking, RequestMode
@@ -85,6 +86,7 @@ class Recipe(Asking):
     )
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     gold: GoldTarget | None = None
+    checks: Checks | None = Field(default=None, description="what its rows must fulfil, where that does not follow from the rest")
 
     @field_validator("timezone")
     @classmethod
@@ -144,6 +146,8 @@ class Recipe(Asking):
             said = by_name.get(self.available_at)
             if said is None or said.type not in (ColumnType.DATE, ColumnType.TIMESTAMP):
                 raise ValueError(f"available_at: {self.available_at} must be a column of type date or timestamp")
+        if self.checks:
+            self.checks.refuse_unknown(self)
         if self.answer.unpivot:
             fields = {c.source_field for c in self.columns}
             made = {*self.answer.unpivot.keep, self.answer.unpivot.name_to, self.answer.unpivot.value_to}
@@ -231,4 +235,4 @@ class Recipe(Asking):
 ONE_DAY = timedelta(days=1)
 
 # Fields that later versions added.
-_LEFT_OUT_WHERE_ABSENT = ("files", "request", "available_at", "refetch_on_restatement", "adjusted_by")
+_LEFT_OUT_WHERE_ABSENT = ("files", "request", "available_at", "refetch_on_restatement", "adjusted_by", "checks")

@@ -31,9 +31,9 @@ def restatements_view(recipe: Recipe) -> SqlObject:
     order = "known_at, run_id, bronze_file_id"
     keys = ", ".join(identifier(n) for n in recipe.silver_key)
     values = [n for n, _ in recipe.silver_columns if n not in recipe.silver_key]
-    before = ", ".join(f"lag({identifier(n)}) OVER versions AS {identifier('_' + n)}" for n in values)
+    before = ", ".join(f"lag({identifier(n)}) OVER versions AS {identifier('_was_' + n)}" for n in values)
     changes = ", ".join(
-        f"{{'name': {literal(n)}, 'old': {identifier('_' + n)}::VARCHAR,"
+        f"{{'name': {literal(n)}, 'old': {identifier('_was_' + n)}::VARCHAR,"
         f" 'new': CASE WHEN operation = 'U' THEN {identifier(n)}::VARCHAR END}}"
         for n in values
     )

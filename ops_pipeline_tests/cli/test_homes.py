@@ -13,6 +13,7 @@ from pydantic import BaseModel
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.migrations import latest_version
 from ops_pipeline.recipes.answers import AnswerFormat, Column, Unpivot
+from ops_pipeline.recipes.checks import Checks
 from ops_pipeline.recipes.http import ApiKey, ErrorPattern, HttpRequest, HttpSource
 from ops_pipeline.recipes.loading import load_catalogue
 from ops_pipeline.recipes.models import GoldTarget, Recipe
@@ -83,7 +84,7 @@ def test_an_empty_file_is_no_obstacle_and_a_full_one_is(tmp_path: Path) -> None:
 def test_the_example_explains_every_field_and_works_when_uncommented(made: Path) -> None:
     example = made / "recipes" / "example.yaml"
     text = uncommented(example)
-    models: list[type[BaseModel]] = [SourceDeclaration, Recipe, Column, AnswerFormat, Unpivot, GoldTarget]
+    models: list[type[BaseModel]] = [SourceDeclaration, Recipe, Column, AnswerFormat, Unpivot, GoldTarget, Checks]
     for model in models:
         for name, declared in model.model_fields.items():
             if (model, name) != (Recipe, "source"):

@@ -10,8 +10,8 @@ CELLS = [f"{EOD}|{t}" for t in TICKERS]
 NAME = "no_partitions_left_failed"
 
 
-def by_hand(lake: Lake, layer: str) -> dg.AssetCheckEvaluation:
-    check = dg.AssetCheckKey(dg.AssetKey(layer), NAME)
+def by_hand(lake: Lake, layer: str, name: str = NAME) -> dg.AssetCheckEvaluation:
+    check = dg.AssetCheckKey(dg.AssetKey(layer), name)
     job = lake.defs.resolve_implicit_global_asset_job_def().get_subset(asset_selection=[], asset_check_selection={check})
     result = job.execute_in_process(instance=lake.instance)
     [evaluation] = result.get_asset_check_evaluations()
@@ -47,3 +47,20 @@ def test_what_nobody_wants_any_more_is_not_listed(lake: Lake, source: Faulty) ->
     lake.batch(partitions=CELLS)
     lake.context.settings.universe_path.write_text(UNIVERSE.replace("IBM, ", ""), encoding="utf-8")
     assert by_hand(lake, "bronze").passed
+
+
+def test_a_check_of_the_data_tells_its_datasets_and_is_as_grave_as_the_recipe_says(lake: Lake) -> None:
+    result = lake.batch(partitions=CELLS)
+    assert lake.checks(result)["silver", "prices_are_positive"].passed
+    assert lake.rows("SELECT DISTINCT run_id FROM ops.check_results") == [(result.run_id,)]
+    with lake.context.warehouse.transaction() as connection:
+        connection.execute(
+            "UPDATE silver.sample_eod_prices SET close = -close, volume = 0 WHERE ticker = 'IBM' AND date = '2012-01-03'"
+        )
+    found = by_hand(lake, "silver", "prices_are_positive")
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
+    assert found.metadata["findings"].value == 1
+    assert "`sample.eod-prices IBM 2012-01-03`: close is -" in str(found.metadata["first"].value)
+    assert "| `sample.eod-prices` | error | 1 |" in str(found.metadata["datasets"].value)
+    found = by_hand(lake, "silver", "sessions_have_volume")
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)

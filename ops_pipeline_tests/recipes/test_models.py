@@ -102,6 +102,7 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "refetch_on_restatement": (True, False),
     "adjusted_by": (["sample.splits"], False),
     "max_reject_share": (0, False),
+    "checks": ({"sample": 9}, False),
     "gold": (None, False),
 }
 

@@ -31,9 +31,38 @@ def show(repository: Repository) -> None:
             rows = [(f.where, f.what) for f in check.findings[:SHOWN_FINDINGS]]
             more = f"the first {SHOWN_FINDINGS} of {len(check.findings):,}" if len(check.findings) > SHOWN_FINDINGS else ""
             html(m.subheading(check.sentence, more), m.table(check.sentence, [m.Column("where"), m.Column("what", "wide")], rows))
+    html(
+        m.subheading("Checks of the data", "Made at the end of each run, of what it touched; what failed comes first."),
+        _data(found),
+    )
     html(m.subheading("Refused records", "What a recipe could not type stays in its file, is counted, and is listed here."))
     _rejects(found)
     html(m.subheading("Unknown fields", "What vendors send and no recipe names; the values stay in bronze."), _drift(found))
+
+
+def _data(found: Quality) -> str:
+    if not found.data_checks:
+        return m.empty("No check was made yet.", "A run makes them at its end; ops-pipeline checks --run makes them now.")
+    columns = [
+        m.Column("dataset", "nowrap"),
+        m.Column("check"),
+        m.Column("result"),
+        m.Column("findings", "num"),
+        m.Column("first", "wide"),
+        m.Column("checked (UTC)", "nowrap"),
+    ]
+    rows = [
+        (
+            c.dataset_key,
+            c.check_name.replace("_", " "),
+            m.badge("passed" if c.passed else {"error": "failed", "warn": "warning"}[c.severity]),
+            c.findings,
+            f"{c.first_findings[0].where}: {c.first_findings[0].what}" if c.first_findings else None,
+            c.checked_at,
+        )
+        for c in found.data_checks
+    ]
+    return m.table("Checks of the data", columns, rows)
 
 
 def _drift(found: Quality) -> str:
