@@ -55,7 +55,7 @@ CASES = {
         RUN, ("home/universe.yaml", "sample.eod-prices", "'A|B'"), _universe('datasets: {sample.eod-prices: ["A|B"]}')
     ),
     "recipe that is no YAML": Case(RUN, ("mine.yaml", "line 2"), _recipe("source: sample\nrecipes: {]\n")),
-    "recipe without fields": Case(RUN, ("mine.yaml", "sample.x", "domain"), _recipe("source: sample\nrecipes: [{dataset: x}]\n")),
+    "recipe without fields": Case(RUN, ("mine.yaml", "sample.x", "mode"), _recipe("source: sample\nrecipes: [{dataset: x}]\n")),
     "recipe of an unknown source": Case(RUN, ("mine.yaml", "'nobody'"), _recipe("source: nobody\nrecipes: []\n")),
     "setting that is no number": Case(RUN, ("OPS_PIPELINE_CONCURRENCY", "'zero'"), env={"OPS_PIPELINE_CONCURRENCY": "zero"}),
     "setting out of range": Case(RUN, ("OPS_PIPELINE_SCHEDULE_HOUR", "'24'"), env={"OPS_PIPELINE_SCHEDULE_HOUR": "24"}),
