@@ -80,7 +80,7 @@ def test_a_killed_run_is_failed_and_a_living_one_is_not(
     assert fail_dead_runs(home, instance, grace_seconds=0) == [run_id]
     assert status(instance, run_id) == "FAILURE"
     assert fail_dead_runs(home, instance, grace_seconds=0) == []
-    assert list((home.settings.runs_path / "steps").iterdir()) == []
+    assert list((home.settings.runs_path / "steps").glob("*.lease")) == []
 
 
 def test_the_next_run_ends_it(home: Context, instance: dg.DagsterInstance, worker: tuple[subprocess.Popen[bytes], str]) -> None:
@@ -120,11 +120,11 @@ def test_what_ended_in_order_leaves_no_file_behind_the_next_sweep(home: Context,
     result = lake.batch()
     assert result.success
     steps = home.settings.runs_path / "steps"
-    assert [p.stem for p in steps.iterdir()] == [result.run_id]
+    assert [p.stem for p in steps.glob("*.lease")] == [result.run_id]
     with step_lease(home, "another instance's run"):
         pass
     assert fail_dead_runs(home, instance, grace_seconds=0) == []
-    assert len(list(steps.iterdir())) == 1, "the sweep of the other instance will need it"
+    assert len(list(steps.glob("*.lease"))) == 1, "the sweep of the other instance will need it"
     assert lake.instance.get_run_by_id(result.run_id).status.value == "SUCCESS"
 
 
