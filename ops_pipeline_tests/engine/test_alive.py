@@ -65,7 +65,7 @@ def test_a_run_id_that_is_running_is_refused(tmp_path: Path) -> None:
         leases.forget(["one"])
         assert leases.left_behind() == set()
         assert leases.dead(["one"]) == set()
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("*.lease")) == []
 
 
 def test_a_lease_stays_behind_a_run_that_failed_and_goes_with_one_that_was_stopped(tmp_path: Path) -> None:
@@ -110,7 +110,7 @@ def test_leases_are_taken_and_looked_at_by_many_at_once(tmp_path: Path) -> None:
     for thread in lookers:
         thread.join()
     assert errors == []
-    assert list(tmp_path.iterdir()) == []
+    assert list(tmp_path.glob("*.lease")) == []
 
 
 def test_what_a_lease_keeps_of_parts(tmp_path: Path) -> None:
