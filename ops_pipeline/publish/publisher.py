@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import shutil
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from ops_pipeline.clock import utc_now
-from ops_pipeline.files import write_atomically
+from ops_pipeline.files import sync, write_atomically
 from ops_pipeline.publish.database import (
     MovedError,
     PublishError,
@@ -32,7 +31,7 @@ from ops_pipeline.publish.database import (
     write_part,
 )
 from ops_pipeline.publish.manifest import File, Manifest, PublishedTable
-from ops_pipeline.publish.versions import LEASE, Versions, sync_folder
+from ops_pipeline.publish.versions import LEASE, Versions
 from ops_pipeline.publish.views import write_views
 
 if TYPE_CHECKING:
@@ -243,8 +242,8 @@ class _Publication:
         write_views(self.folder, manifest)
         steps.debug("completing the version")
         manifest.write(self.folder)
-        sync_folder(self.folder)
-        sync_folder(self.versions.folder)
+        sync(self.folder)
+        sync(self.versions.folder)
         steps.debug("swapping the version")
         self.versions.make_current(self.folder)
         steps.debug("swapped the version")
@@ -264,13 +263,5 @@ class _Publication:
         paths = [self._path(self.folder, name, file) for name, file in self.written]
         folders = [self.folder.joinpath(*name.split(".")) for name in manifest.tables]
         with ThreadPoolExecutor(_SYNCING) as pool:
-            list(pool.map(_sync_file, paths))
-            list(pool.map(sync_folder, {*folders, *(folder.parent for folder in folders)}))
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+            list(pool.map(sync, paths))
+            list(pool.map(sync, {*folders, *(folder.parent for folder in folders)}))

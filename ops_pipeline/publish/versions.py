@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from ops_pipeline.files import sync
 from ops_pipeline.publish.manifest import NAME, Manifest, read_manifest
 
 if TYPE_CHECKING:
@@ -128,7 +129,7 @@ class Versions:
         before = self.current()
         self._link(self.root / CURRENT, folder.relative_to(self.root))
         self._link(self.root / LAKE, Path(CURRENT) / LAKE)
-        sync_folder(self.root)
+        sync(self.root)
         if before is not None and before != folder:
             os.utime(before)  # since when it is replaced
 
@@ -195,15 +196,6 @@ def _is_locked(handle: int) -> bool:
     layout = "@hhqqi0q"  # type, whence, start, length, pid
     answer = fcntl.fcntl(handle, fcntl.F_GETLK, struct.pack(layout, fcntl.F_WRLCK, os.SEEK_SET, 0, 0, 0))
     return bool(struct.unpack(layout, answer)[0] != fcntl.F_UNLCK)
-
-
-def sync_folder(folder: Path) -> None:
-    """Makes the names in a folder survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def literally(path: Path) -> str:

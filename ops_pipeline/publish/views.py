@@ -8,11 +8,11 @@ lock on the file keeps that state from being removed.
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING
 
 import duckdb
 
+from ops_pipeline.files import sync
 from ops_pipeline.publish.versions import LAKE, literally
 from ops_pipeline.silver.typing_sql import identifier, literal
 
@@ -38,11 +38,7 @@ def write_views(folder: Path, manifest: Manifest) -> None:
         connection.close()
     # Opened for writing it would keep every other reader out: whoever forgets READ_ONLY is told so.
     path.chmod(0o444)
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+    sync(path)
 
 
 def _make_objects(connection: duckdb.DuckDBPyConnection, statements: Iterable[str]) -> None:
