@@ -97,7 +97,7 @@ def _settled(
     for row, files in parts:
         candidates = [file for file in files if file.filename not in taken]
         if not candidates:
-            row.bronze_failed(NEVER_ANSWERED)
+            row.bronze_unanswered(NEVER_ANSWERED)
             whole = False
             continue
         stored = candidates[-1]

@@ -184,7 +184,7 @@ class Pipeline:
         with self.context.warehouse.reading() as connection:
             left = OpsRepo(connection).asked(self.run_id)
         for row in left:
-            row.bronze_failed(STOPPED)
+            row.bronze_unanswered(STOPPED)
         self.context.service.record_file_ingestions(left)
         log.warning("stopped with %d requests unanswered", len(left))
 

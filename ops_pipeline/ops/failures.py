@@ -7,11 +7,12 @@ Belongs here: the queries that retries, schedules and the check on failed partit
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ops_pipeline.ops.sql import HEALED_SQL, LEDGER
+from ops_pipeline.ops.sql import HEALED_SQL, LEDGER, SAME_PARTITION
 from ops_pipeline.ops.wanted import dicts, registered
 from ops_pipeline.ops.watermark import Span, Window, islands
 from ops_pipeline.recipes.keys import join_dataset_key, split_dataset_key
@@ -24,8 +25,11 @@ if TYPE_CHECKING:
     import duckdb
 
 MAX_FAILURES = 100_000
+# Runs record answers in batches: a run that died may have asked for what another had got a moment before.
+_RECORDED_WITHIN = timedelta(minutes=1)
 
 _PARTITION = "source, dataset, discriminator, ticker"
+_REFUSED = ("failed", "deferred")
 _FAILED = "bronze_outcome IN ('failed', 'deferred') OR silver_errors IS NOT NULL OR gold_errors IS NOT NULL"
 _JOIN_HEALED = """LEFT JOIN healed h ON f.silver_errors IS NOT NULL AND h.origin_run_id = coalesce(f.origin_run_id, f.run_id)
     AND h.file_id = f.file_id"""
@@ -57,6 +61,8 @@ class Failure:
 def latest_failures(connection: duckdb.DuckDBPyConnection, *, limit: int = MAX_FAILURES) -> list[Failure]:
     """Partitions whose latest file failed or was deferred, in order; a file that failed before a good one does not count.
 
+    Neither does a request that runs beside got a full answer to after it had been sent, though it was given up later than that.
+
     On a ledger of a million rows it costs 1.3 to 1.9 times the barest query for each partition's latest row: only partitions that ever
     had a failure are put in order, and texts are read of the rows that are given.
     """
@@ -69,17 +75,50 @@ def latest_failures(connection: duckdb.DuckDBPyConnection, *, limit: int = MAX_F
             FROM {LEDGER} SEMI JOIN suspects USING ({_PARTITION}) GROUP BY {_PARTITION}
         )
         SELECT {_PARTITION}, bronze_outcome, bronze_error, silver_errors, gold_errors, run_id, silver_run_id, gold_run_id,
-            bronze_injest_end_time, silver_injest_end_time, gold_injest_end_time
+            bronze_injest_start_time, bronze_injest_end_time, silver_injest_end_time, gold_injest_end_time, request_id,
+            requested_from_date, requested_to_date
         FROM {LEDGER} WHERE rowid IN (SELECT latest_row FROM latest) AND ({_FAILED}) ORDER BY {_PARTITION} LIMIT ?""",
         [max(1, min(limit, MAX_FAILURES))],
     )
-    return [_failure(row) for row in rows]
+    answered = _answered_beside(connection, [row for row in rows if row["bronze_outcome"] in _REFUSED])
+    return [_failure(row) for row in rows if (row["run_id"], row["request_id"]) not in answered]
+
+
+def _answered_beside(connection: duckdb.DuckDBPyConnection, refused: list[dict[str, Any]]) -> set[tuple[str, str]]:
+    """Those of the requests, as (run_id, request_id), that another run got a full answer to since they were sent."""
+    if not refused:
+        return set()
+    table = pa.table(
+        {n: [row[n] for row in refused] for n in ("source", "dataset", "discriminator", "ticker", "run_id", "request_id")}
+        | {
+            "from_date": pa.array([row["requested_from_date"] for row in refused], pa.date32()),
+            "to_date": pa.array([row["requested_to_date"] for row in refused], pa.date32()),
+            "since": pa.array(map(_asked_since, refused), pa.timestamp("us", "UTC")),
+        }
+    )
+    with registered(connection, "wanted", table):
+        found = connection.execute(
+            f"""WITH healed AS ({HEALED_SQL})
+            SELECT DISTINCT run_id, request_id FROM (
+                SELECT w.run_id, w.request_id FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
+                    AND (f.request_id = w.request_id OR (f.requested_from_date <= w.from_date AND f.requested_to_date >= w.to_date))
+                {_JOIN_HEALED} WHERE f.promotion_kind = 'first'
+                GROUP BY w.run_id, w.request_id, f.run_id, f.request_id
+                HAVING bool_and(NOT ({_AGAIN}) AND f.request_complete AND f.bronze_injest_end_time >= w.since))"""
+        ).fetchall()
+    return set(found)
+
+
+def _asked_since(row: dict[str, Any]) -> datetime:
+    """Since when another's answer is as good as the one that this request did not get; one that died ended when it was asked."""
+    started, ended = row["bronze_injest_start_time"], row["bronze_injest_end_time"]
+    return started - _RECORDED_WITHIN if started == ended else started or ended
 
 
 def _failure(row: dict[str, Any]) -> Failure:
     layer = "gold" if row["silver_errors"] is None else "silver"
     reason, run, at = row[f"{layer}_errors"], row[f"{layer}_run_id"], row[f"{layer}_injest_end_time"]
-    if row["bronze_outcome"] in ("failed", "deferred"):
+    if row["bronze_outcome"] in _REFUSED:
         layer, reason, run, at = "bronze", row["bronze_error"], None, None
     return Failure(
         partition=_partition(row),

@@ -205,6 +205,14 @@ class DatasetInjestion(BaseModel):
         self.bronze_status_code = status_code if status_code is not None else self.bronze_status_code
         self.bronze_injest_end_time = self.bronze_injest_end_time or utc_now()
 
+    def bronze_unanswered(self, reason: str) -> None:
+        """The run ended before an answer came.
+
+        It failed when it was asked: when the run died nobody knows, and others may have been answered since.
+        """
+        self.bronze_injest_end_time = self.bronze_injest_end_time or self.bronze_injest_start_time
+        self.bronze_failed(reason)
+
     def bronze_deferred(self, reason: str, status_code: int | None = None) -> None:
         """Not sent, or refused, for want of quota: due again, and not a failure."""
         self.bronze_failed(reason, status_code)

@@ -11,14 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from ops_pipeline.engine.heal import NEVER_ANSWERED
+from ops_pipeline.engine.morning import look
 from ops_pipeline.engine.outcome import Outcome
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.run import run_batch
 from ops_pipeline.errors import UserError
+from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.ops.leases import Leases
 from ops_pipeline.sources import Answer, Request
 from ops_pipeline_tests.engine.conftest import Start
-from ops_pipeline_tests.engine.home import FEBRUARY, assert_tidy, key, ledger, make_home, run
+from ops_pipeline_tests.engine.home import FEBRUARY, assert_tidy, key, latest, ledger, make_home, run
 from ops_pipeline_tests.engine.vendor import Vendor, market
 
 
@@ -53,6 +56,30 @@ def test_a_run_that_fetches_is_not_taken_for_dead(start: Start, tmp_path: Path) 
         waiting.join()
     assert [o.kind.value for o in outcomes] == ["unchanged"]
     assert {r.request_part: r.bronze_outcome for r in ledger(context, "run_id = 'alive'")} == {1: "empty", 2: "stored"}
+    assert_tidy(context)
+
+
+class _Killed(Exception):  # noqa: N818 - the lease of a run that ends by an error stays, unlocked, as a killed one's does
+    pass
+
+
+def test_a_dead_run_leaves_no_false_alarm_where_another_got_the_answer(tmp_path: Path) -> None:
+    twin = Vendor(market)
+    run(make_home(tmp_path / "twin", twin, tickers=["AAA"]), key())
+    context = make_home(tmp_path / "home", tickers=["AAA"], today=FEBRUARY, publish="none")
+    with pytest.raises(_Killed), context.leases.held("dead"):
+        context.service.record_file_ingestions([DatasetInjestion.open(request, "dead") for request in twin.requests])
+        run(context)
+        assert [r.run_id for r in ledger(context, "bronze_outcome = 'asked'")] == ["dead"]
+        raise _Killed
+    run(context)
+    [dead] = ledger(context, "run_id = 'dead'")
+    assert (dead.bronze_outcome, dead.bronze_error) == ("failed", NEVER_ANSWERED)
+    assert dead.bronze_injest_end_time == dead.bronze_injest_start_time
+    assert {row["bronze_outcome"] for row in latest(context)} == {"stored"}
+    assert context.service.latest_failures() == []
+    found = look(context)
+    assert (found.is_well, found.problems) == (True, [])
     assert_tidy(context)
 
 

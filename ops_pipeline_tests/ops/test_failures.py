@@ -92,6 +92,31 @@ def test_a_file_that_was_healed_failed_no_more(repo: OpsRepo) -> None:
     assert failures(repo) == []
 
 
+def test_a_request_that_another_run_got_an_answer_to_meanwhile_is_none(repo: OpsRepo) -> None:
+    late = failed("a")
+    late.bronze_injest_end_time = at(5)
+    repo.upsert([late, done("b", minute=1)], Stage.BRONZE)
+    assert failures(repo) == []
+    narrow = failed("a", ticker="NARROW")
+    narrow.bronze_injest_end_time = at(5)
+    repo.upsert([narrow, done("b", ticker="NARROW", last=8, minute=1)], Stage.BRONZE)
+    put(repo, failed("a", ticker="BEFORE", minute=3), done("b", ticker="BEFORE", minute=0))
+    assert failures(repo) == [("BEFORE", "bronze", "a", False), ("NARROW", "bronze", "a", False)]
+
+
+def test_what_a_dead_run_had_not_seen_recorded_yet_is_no_failure(repo: OpsRepo) -> None:
+    """Answered at minute 1, recorded a moment later: the run that asked in between died."""
+    dead = asked("a", minute=1.2)
+    dead.bronze_unanswered("it died")
+    assert dead.bronze_injest_end_time == at(1.2)
+    put(repo, dead, done("b"))
+    assert failures(repo) == []
+    dead = asked("c", minute=9)
+    dead.bronze_unanswered("it died")
+    put(repo, dead)
+    assert failures(repo) == [("AAPL", "bronze", "c", False)]
+
+
 # --- what is left of a run ------------------------------------------------------------------------------------------------------
 
 
