@@ -16,11 +16,14 @@ from ops_pipeline.errors import SettingsError
 from ops_pipeline.settings import load_settings
 from ops_pipeline.sources import http
 from ops_pipeline_tests.engine.home import assert_tidy, bronze_files, ledger
-from ops_pipeline_tests.engine.vendor import weekdays
+from ops_pipeline_tests.engine.vendor import price, weekdays
+from ops_pipeline_tests.faults import CHANGED, ODD
 from ops_pipeline_tests.sources.http_home import FIRST, KEY, LAST, make_home, run
 from ops_pipeline_tests.vendor_server import Reply, Seen, VendorServer, prices
 
-GOOD = ("AAA", "BRK.B", "BTC/USD", "^GSPC", "../../etc/passwd", "a b&c=d")
+SYMBOLS = ("AAA", "BRK.B", "BTC/USD", "^GSPC", "../../etc/passwd", "a b&c=d")
+# What is odd and no error is good too.
+GOOD = (*SYMBOLS, *(f"ODD{k}" for k in range(len(ODD))))
 SESSIONS = len(weekdays(FIRST, LAST))
 
 
@@ -46,7 +49,10 @@ FAULTS = {
     "LATIN1": (Reply('[{"date": "2024-01-02", "close": "é"}]'.encode("latin-1")), "failed", ""),
     "NOTHING": (Reply(b""), "failed", "empty"),
     "EMPTY": (Reply(b"[]"), "empty", ""),
-    "HTML200": (Reply(b"<html>Welcome</html>"), "failed", ""),
+    "HTML200": (Reply(b"<html>Welcome</html>"), "failed", "not a JSON array"),
+    "GONE": (CHANGED["a column is gone"], "failed", "close"),
+    "TYPE": (CHANGED["a type changed"], "failed", "close"),
+    "DATES": (CHANGED["dates are written anew"], "failed", "date"),
 }  # fmt: skip
 
 
@@ -58,6 +64,8 @@ def _no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
 def misbehaving(vendor: VendorServer) -> None:
     for ticker, (reply, _, _) in FAULTS.items():
         vendor.when(reply, ticker=ticker)
+    for k, odd in enumerate(ODD.values()):
+        vendor.when(odd, ticker=f"ODD{k}")
 
 
 def test_what_fails_fails_alone_with_a_sentence_and_the_next_run_asks_for_it(vendor: VendorServer, tmp_path: Path) -> None:
@@ -81,9 +89,16 @@ def test_what_fails_fails_alone_with_a_sentence_and_the_next_run_asks_for_it(ven
     )
     assert_tidy(context)
     with context.warehouse.reading() as connection:
-        stored = dict(connection.execute("SELECT ticker, count(*) FROM silver.vendor_prices GROUP BY ALL").fetchall())
-    assert stored == dict.fromkeys(GOOD, SESSIONS)
+        stored = connection.execute(
+            "SELECT ticker, date::VARCHAR, close, volume FROM silver.vendor_prices ORDER BY ALL"
+        ).fetchall()
+    records = [(t, price(t, day)) for t in sorted(GOOD) for day in weekdays(FIRST, LAST)]
+    assert stored == [(t, r["date"], r["close"], r["volume"]) for t, r in records]
 
+    # While nothing is mended, the bad ones are asked again, and only they.
+    vendor.seen.clear()
+    assert {t: o.kind.value for t, o in run(context).items() if t in FAULTS} == {t: kind for t, (_, kind, _) in FAULTS.items()}
+    assert {seen.ticker for seen in vendor.seen} == set(FAULTS)
     vendor.recover()
     again = run(context)
     assert {again[t].kind for t in GOOD} == {OutcomeKind.UP_TO_DATE}
