@@ -23,6 +23,7 @@ from ops_pipeline.cli import (
     planning,
     point_in_time,
     publish,
+    rejects,
     replay,
     restatements,
     retry,
@@ -72,6 +73,7 @@ app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE)(ledger.coverage)
 app.command("asof", epilog=point_in_time.ASOF_EXAMPLE)(point_in_time.asof)
 app.command("explain", epilog=point_in_time.EXPLAIN_EXAMPLE)(point_in_time.explain)
 app.command("checks", epilog=checks.EXAMPLE)(checks.checks)
+app.add_typer(rejects.app, name="rejects")
 app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)
 app.command("restatements", epilog=restatements.EXAMPLE)(restatements.restatements)
 app.command("sql", epilog=database.SQL_EXAMPLE)(database.sql)

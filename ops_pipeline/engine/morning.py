@@ -172,8 +172,7 @@ def _doubtful(context: Context, since: datetime) -> list[Problem]:
             it.dataset,
             _named(it.tickers),
             f"records that could not be typed: {it.records:,}",
-            f"sql \"SELECT ticker, reason, raw_text FROM silver.rejected_rows WHERE silver_tablename = '{it.silver_table}'"
-            ' ORDER BY rejected_at DESC"',
+            f"rejects list --dataset {it.dataset}",
         )
         for it in refused
     ]

@@ -52,6 +52,7 @@ def test_there_are_commands() -> None:
         "universe", "universe list", "universe add", "universe remove",
         "universe rename", "universe delist", "universe groups", "universe import",
         "datasets", "datasets list", "datasets show", "datasets try",
+        "rejects", "rejects list", "rejects show", "rejects retry",
     }  # fmt: skip
 
 

@@ -18,6 +18,8 @@ from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.morning import Morning, Problem, last_tick, look
 from ops_pipeline.engine.published import publish_now
 from ops_pipeline.ops.drift import Drift, remember_drift
+from ops_pipeline.ops.queries import RunFilter
+from ops_pipeline.ops.rejects import refused_files
 from ops_pipeline.settings import load_settings
 from ops_pipeline.sources import Answer, Request, SourceError
 from ops_pipeline_tests.engine.home import FEBRUARY, PRICES, RATES, asking, make_home, run
@@ -92,8 +94,8 @@ def test_refused_records_and_unknown_fields_are_doubtful_and_no_reason_to_fail(t
     drift = Drift(PRICES, "vwap", "1.5", "run", "file", utc_now(), "hash")
     with context.warehouse.transaction() as connection:
         remember_drift(connection, [drift])
-        query = shlex.split(found.problems[0].repair)[1]
-        assert [row[0] for row in connection.execute(query).fetchall()] == ["ODD"]
+        assert found.problems[0].repair == f"rejects list --dataset {PRICES}"
+        assert [file.ticker for file in refused_files(connection, RunFilter(dataset=PRICES))] == ["ODD"]
     assert [(p.reason, p.repair) for p in look(context).problems][1:] == [
         ("fields that the recipe does not know: vwap", f"datasets show {PRICES}")
     ]

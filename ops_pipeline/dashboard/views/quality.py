@@ -18,6 +18,10 @@ if TYPE_CHECKING:
     from ops_pipeline.dashboard.repository import Repository
 
 SHOWN_FINDINGS = 20
+_REFUSED = m.Html(
+    "What a recipe could not type stays in its file, is counted, and listed here. <code>ops-pipeline rejects list</code> lists the files,"
+    " those that were refused as a whole too; once the recipe is mended, <code>ops-pipeline rejects retry</code> takes them in."
+)
 
 
 def show(repository: Repository) -> None:
@@ -35,7 +39,7 @@ def show(repository: Repository) -> None:
         m.subheading("Checks of the data", "Made at the end of each run, of what it touched; what failed comes first."),
         _data(found),
     )
-    html(m.subheading("Refused records", "What a recipe could not type stays in its file, is counted, and is listed here."))
+    html(m.subheading("Refused records", _REFUSED))
     _rejects(found)
     html(m.subheading("Unknown fields", "What vendors send and no recipe names; the values stay in bronze."), _drift(found))
 
