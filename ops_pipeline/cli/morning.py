@@ -29,7 +29,7 @@ def morning(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell whether it ran, what failed, is stale, doubtful or deferred, what it cost, and the command that repairs each.
+    """Tell whether it ran, what failed, is stale, doubtful, deferred or not in a plan, what it cost, and the command that repairs each.
 
     Measured by the last scheduled time: what was settled then should be stored. Exit status 1 when something failed or is stale.
     """

@@ -26,6 +26,7 @@ class FileStatus(StrEnum):
 
     ASKED = "asked"
     FAILED = "failed"
+    NOT_IN_PLAN = "not_in_plan"
     DEFERRED = "deferred"
     EMPTY = "empty"
     UNCHANGED = "unchanged"

@@ -46,6 +46,7 @@ STYLES = {
     "asked": "yellow",
     "unfinished": "yellow",
     "failed": "bold red",
+    "not_in_plan": "yellow",
     "stale": "bold red",
     "doubtful": "yellow",
     "unpublished": "yellow",

@@ -33,6 +33,7 @@ class Verdict(StrEnum):
     UNKNOWN = "unknown"
     SUSPECT = "suspect"
     VENDOR_HAS_NONE = "vendor_has_none"
+    NOT_IN_PLAN = "not_in_plan"
     NOT_APPLICABLE = "not_applicable"
 
 

@@ -53,6 +53,9 @@ def run(
         typer.Option("--to", metavar="DATE", parser=parse_day, help="Ask for nothing after this day.", show_default=False),
     ] = None,
     full: Annotated[bool, typer.Option("--full", help="Ask for the whole history again.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Ask also what the vendor's plan was said not to hold, and what waits for a pause.")
+    ] = False,
     lookback: Annotated[
         int | None,
         typer.Option(
@@ -93,6 +96,7 @@ def run(
         from_date=from_date,
         to_date=to_date,
         full=full,
+        force=force,
         lookback_days=lookback,
         today=context.settings.today,
     )

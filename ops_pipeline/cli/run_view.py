@@ -37,7 +37,12 @@ log = logging.getLogger("ops_pipeline.cli")
 # What the reader must see first.
 _RANK = {
     kind: rank
-    for rank, kind in enumerate(("failed", "deferred", "empty", "promoted", "unchanged", "not_applicable", "up_to_date"))
+    for rank, kind in enumerate(
+        (
+            *("failed", "not_in_plan", "deferred", "suspect", "empty", "promoted", "unchanged", "unknown", "vendor_has_none"),
+            *("not_applicable", "up_to_date"),
+        )
+    )
 }
 
 _COLUMNS = (

@@ -89,7 +89,7 @@ class Repository:
             last = browse.first_and_last_day(connection)
             if not newest or last is None:
                 return None
-            failures = [f for f in latest_failures(connection, limit=1000) if not f.deferred and f.partition in wanted]
+            failures = [f for f in latest_failures(connection, limit=1000) if f.is_one and f.partition in wanted]
             return models.Overview(
                 newest=newest[0],
                 freshness=[self._freshness(state) for state in browse.dataset_states(connection)],
@@ -236,7 +236,7 @@ class Repository:
         return [
             queries.Finding(str(f.partition), f"{f.layer}: {f.reason}")
             for f in latest_failures(connection, limit=1000)
-            if not f.deferred and f.partition in wanted
+            if f.is_one and f.partition in wanted
         ]
 
     def _expected(self, recipe: Recipe | None) -> date | None:

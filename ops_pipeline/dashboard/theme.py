@@ -61,7 +61,7 @@ TONES: Final = {
     **dict.fromkeys(("empty", "late", "warning"), "warn"),
     **dict.fromkeys(("unchanged", "not set", "none"), "quiet"),
     **dict.fromkeys(("asked", "pending", "unfinished"), "busy"),
-    "deferred": "deferred",
+    **dict.fromkeys(("deferred", "not_in_plan"), "deferred"),
 }
 """The tone in which a word is shown; a word without one is quiet."""
 

@@ -57,7 +57,7 @@ class _Ledger:
     @cached_property
     def failures(self) -> list[Failure]:
         """Without what the universe lists no more: it is never asked again, so nobody could mend it."""
-        return [f for f in latest_failures(self.connection) if not f.deferred and f.partition in self._wanted]
+        return [f for f in latest_failures(self.connection) if f.is_one and f.partition in self._wanted]
 
     @cached_property
     def results(self) -> list[CheckResult]:

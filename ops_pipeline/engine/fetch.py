@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 from ops_pipeline.bronze.paths import partition_folder
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.context import steps
+from ops_pipeline.engine.not_in_plan import Refused
 from ops_pipeline.errors import DamagedFileError, UserError
 from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.recipes.universe import PartitionKey
@@ -43,11 +44,13 @@ class Asked:
         recipe: its dataset's.
         request: what is sent.
         run_id: the run that sends it.
+        plan: the source's plan in force; None where it has none.
     """
 
     recipe: Recipe
     request: Request
     run_id: str
+    plan: str | None = None
 
     @property
     def partition(self) -> PartitionKey:
@@ -56,7 +59,7 @@ class Asked:
 
     def open(self, part: int = 1) -> DatasetInjestion:
         """The ledger row of a part, as it is before the answer; made when it is needed, since thousands of requests wait at once."""
-        return DatasetInjestion.open(self.request, self.run_id, part=part)
+        return DatasetInjestion.open(self.request, self.run_id, part=part, plan=self.plan)
 
 
 async def fetch_all(
@@ -82,6 +85,7 @@ async def fetch_all(
     for one in asked:
         by_source.setdefault(one.recipe.source, []).append(one)
     slots = asyncio.Semaphore(context.settings.concurrency)
+    refused = Refused()
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         for name, mine in by_source.items():
             declaration = context.catalogue.sources[name]
@@ -90,7 +94,7 @@ async def fetch_all(
             # A fixed number of workers a source, not a task a request: memory does not grow with the number of keys.
             work = iter(mine)
             for _ in range(min(declaration.concurrency, len(mine))):
-                group.create_task(_worker(context, source, work, slots, deliver, room))
+                group.create_task(_worker(context, source, work, slots, deliver, room, refused))
 
 
 async def _close(name: str, client: object) -> None:
@@ -110,17 +114,20 @@ async def _worker(
     slots: asyncio.Semaphore,
     deliver: Callable[[list[DatasetInjestion]], None],
     room: Callable[[], Awaitable[object]],
+    refused: Refused,
 ) -> None:
     for one in work:
         await room()
         async with slots:
             fetched = _Fetched(context, one)
             try:
-                await fetched.run(source)
+                await fetched.run(source, refused.why_not(one.recipe.dataset_key))
             except asyncio.CancelledError:
                 deliver(fetched.end())
                 raise
-            deliver(fetched.end())
+            rows = fetched.end()
+            refused.told(one.request, next((row.bronze_error_kind for row in rows if row.bronze_error), None))
+            deliver(rows)
 
 
 class _Fetched:
@@ -132,8 +139,13 @@ class _Fetched:
         self.rows: list[DatasetInjestion] = []
         self.complete = False
 
-    async def run(self, source: Source) -> None:
-        """Asks and stores; whatever goes wrong with the source fails these rows and nothing else."""
+    async def run(self, source: Source, why_not: SourceError | None = None) -> None:
+        """Asks, unless there is a reason why not, and stores; whatever goes wrong with the source fails these rows and nothing else."""
+        if why_not is not None:
+            self.rows.append(self.first)
+            self.first.bronze_started()
+            self.first.bronze_deferred(str(why_not), kind=why_not.kind)
+            return
         try:
             await self._ask(source)
         except SourceError as e:
@@ -245,4 +257,4 @@ class _Fetched:
             if error.kind == "deferred":
                 last.bronze_deferred(str(error), error.status_code)
             else:
-                last.bronze_failed(str(error), error.status_code)
+                last.bronze_failed(str(error), error.status_code, kind=error.kind)

@@ -110,7 +110,9 @@ def _settled(
             status_code=None,
         )
         if stored.is_error:
-            row.bronze_failed("the source answered with an error, and the run ended before it was recorded; the body is kept")
+            row.bronze_failed(
+                "the source answered with an error, and the run ended before it was recorded; the body is kept", kind="transient"
+            )
             whole = False
         elif row.dataset_key not in context.catalogue.recipes:
             row.bronze_failed(f"no recipe declares the dataset {row.dataset_key} any more; the body is kept")
@@ -119,7 +121,7 @@ def _settled(
     for row in rows:
         row.request_complete = whole
         if not whole and row.bronze_error is None:
-            row.bronze_failed(CUT_SHORT)
+            row.bronze_failed(CUT_SHORT, kind="transient")
     return rows
 
 

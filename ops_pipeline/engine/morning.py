@@ -15,7 +15,8 @@ from zoneinfo import ZoneInfo
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.checks import standing_results
-from ops_pipeline.engine.plan import RunOptions, due_keys
+from ops_pipeline.engine.outcome import OutcomeKind
+from ops_pipeline.engine.plan import RunOptions, verdicts
 from ops_pipeline.ops.doubts import drift_since, refused_since
 from ops_pipeline.ops.queries import RunFilter, RunSummary
 from ops_pipeline.publish.selection import Selection
@@ -24,7 +25,7 @@ from ops_pipeline.recipes.models import NO_TICKER
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from ops_pipeline.engine.context import Context
     from ops_pipeline.settings import Settings
@@ -41,7 +42,7 @@ class Problem:
     """Something that is not as it should be.
 
     Attributes:
-        kind: failed, stale, doubtful, deferred or unpublished.
+        kind: failed, stale, doubtful, deferred, not_in_plan or unpublished.
         dataset: the dataset; None where it concerns them all.
         tickers: those concerned; none for a dataset without tickers.
         reason: one sentence.
@@ -95,7 +96,7 @@ class Morning:
 
     @property
     def is_well(self) -> bool:
-        """Whether nothing failed and nothing is stale; what is deferred for want of quota comes by itself."""
+        """Whether nothing failed and nothing is stale; what is deferred comes by itself, and what is not in a plan does not."""
         return not {"failed", "stale"} & self.counts.keys()
 
 
@@ -123,12 +124,15 @@ def look(context: Context, moment: datetime | None = None) -> Morning:
     recent = context.service.list_runs(RunFilter(since=since.date()), limit=_MOST_RUNS)
     newest = next(iter(recent or context.service.list_runs(limit=1)), None)
     wanted = list(context.universe())
-    failed, deferred = _failures(context, set(wanted))
-    # What failed or was deferred is due as well, and told once.
-    told = {key for problem in [*failed, *deferred] for key in _keys(problem)}
     # Where a day is pretended, its end decides what is settled.
     options = RunOptions(today=context.settings.today, now=None if context.settings.today else since)
-    stale = _by_dataset("stale", "should be stored by now and is not", (k for k in due_keys(context, options) if k not in told))
+    planned = verdicts(context, wanted, options)
+    beyond = {item.key: item.reason for item in planned if item.verdict is OutcomeKind.NOT_IN_PLAN}
+    failed, deferred = _failures(context, set(wanted) - beyond.keys())
+    # What failed or was deferred is due as well, and told once.
+    told = {key for problem in [*failed, *deferred] for key in _keys(problem)}
+    due = (item.key for item in planned if item.verdict is None and item.key not in told)
+    stale = _by_dataset("stale", "should be stored by now and is not", due)
     return Morning(
         moment=now,
         since=since,
@@ -141,6 +145,7 @@ def look(context: Context, moment: datetime | None = None) -> Morning:
             *_doubtful(context, since),
             *_unsound(context, {k.dataset for k in wanted}),
             *deferred,
+            *_not_in_plan(beyond),
             *_unpublished(context, newest),
         ],
     )
@@ -150,7 +155,7 @@ def _failures(context: Context, wanted: set[PartitionKey]) -> tuple[list[Problem
     """What failed and what was deferred, put together where dataset, reason and run are the same."""
     groups: dict[tuple[bool, str, str, str], list[str]] = {}
     for failure in context.service.latest_failures():
-        if failure.partition in wanted:
+        if failure.partition in wanted and not failure.not_in_plan:
             reason = f"{failure.layer}: {failure.reason}"
             groups.setdefault((failure.deferred, failure.partition.dataset, reason, failure.run_id), []).append(
                 failure.partition.ticker
@@ -160,6 +165,17 @@ def _failures(context: Context, wanted: set[PartitionKey]) -> tuple[list[Problem
         kind = "deferred" if deferred else "failed"
         found[deferred].append(Problem(kind, dataset, _named(tickers), reason, f"retry {run_id[:_SHORT_RUN_ID]}"))
     return found
+
+
+def _not_in_plan(reasons: Mapping[PartitionKey, str]) -> list[Problem]:
+    """What the vendors' plans do not hold, put together where dataset and reason are the same."""
+    groups: dict[tuple[str, str], list[str]] = {}
+    for key, reason in reasons.items():
+        groups.setdefault((key.dataset, reason), []).append(key.ticker)
+    return [
+        Problem("not_in_plan", dataset, _named(tickers), reason, f"due --dataset {dataset} --verdict not_in_plan")
+        for (dataset, reason), tickers in groups.items()
+    ]
 
 
 def _doubtful(context: Context, since: datetime) -> list[Problem]:

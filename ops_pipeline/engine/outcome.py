@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ops_pipeline.ops.ingestion import Hold
+from ops_pipeline.ops.ingestion import PLAN_KINDS, Hold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,8 @@ class OutcomeKind(StrEnum):
     """What can become of a key.
 
     `unknown`, `suspect` and `vendor_has_none` are no work, as `up_to_date` is, and say what is not known: whether the calendar has a
-    session there; whether the vendor has what it did not give lately; that it did not give it in so many answers.
+    session there; whether the vendor has what it did not give lately; that it did not give it in so many answers. `not_in_plan`: the vendor
+    said, now or earlier, that the plan does not hold it; no failure, and not asked again every time.
     """
 
     PROMOTED = "promoted"
@@ -35,6 +36,7 @@ class OutcomeKind(StrEnum):
     SUSPECT = "suspect"
     VENDOR_HAS_NONE = "vendor_has_none"
     NOT_APPLICABLE = "not_applicable"
+    NOT_IN_PLAN = "not_in_plan"
     DEFERRED = "deferred"
     FAILED = "failed"
 
@@ -93,7 +95,7 @@ def outcome_of(key: PartitionKey, files: Sequence[DatasetInjestion], layers: fro
     for file in listed:
         layer = (
             "bronze"
-            if file.bronze_outcome == "failed"
+            if file.bronze_outcome == "failed" and not file.not_in_plan
             else "silver"
             if file.silver_errors
             else "gold"
@@ -102,6 +104,9 @@ def outcome_of(key: PartitionKey, files: Sequence[DatasetInjestion], layers: fro
         )
         if layer:
             return Outcome(key, OutcomeKind.FAILED, file.error or "", listed, layer)
+    refused = next((f for f in listed if f.bronze_error_kind in PLAN_KINDS), None)
+    if refused is not None:
+        return Outcome(key, OutcomeKind.NOT_IN_PLAN, refused.bronze_error or "", listed)
     if any(f.bronze_outcome == "deferred" for f in listed):
         return Outcome(
             key,

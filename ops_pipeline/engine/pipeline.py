@@ -61,7 +61,8 @@ class Pipeline:
         self.context, self.run_id, self.layers, self.promoter = context, run_id, layers, promoter
         self.states = {p.key: _KeyState(len(p.requests) + bool(p.pending)) for p in work}
         self.waiting = [p.key for p in work if p.pending]
-        self.asked = [Asked(p.recipe, r, run_id) for p in work if p.recipe for r in p.requests]
+        sources = context.catalogue.sources
+        self.asked = [Asked(p.recipe, r, run_id, sources[r.source].plan) for p in work if p.recipe for r in p.requests]
         batch = context.settings.batch_files
         self.inbox, self.reads = Inbox(batch), Reads(batch)
         self.told: queue.Queue[Outcome | None] = queue.Queue(TOLD)

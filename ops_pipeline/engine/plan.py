@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.asking import Told, beginning, request_of, wishes_of, within
+from ops_pipeline.engine.not_in_plan import leave_out
 from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
 from ops_pipeline.engine.own_files import Imports
 from ops_pipeline.engine.pauses import pause
@@ -49,6 +50,7 @@ class RunOptions:
         lookback_days: instead of the recipe's.
         today: pretend that it is the end of this day.
         now: decide as at this time; None: the clock. A re-execution decides as at its original's time.
+        force: ask also what the plan was said not to hold, and what the vendor did not give a short while ago.
         after_runs: runs that this one continues: what they completed is not asked again, also where a span was named.
         windows: ask for exactly these windows (None: a request without dates), whatever is stored; a key that is not among them is not
             asked, only promoted. The retry of a run gives what that run did not get.
@@ -61,6 +63,7 @@ class RunOptions:
     lookback_days: int | None = None
     today: date | None = None
     now: datetime | None = None
+    force: bool = False
     after_runs: frozenset[str] = frozenset()
     windows: Mapping[PartitionKey, Sequence[Window | None]] | None = None
 
@@ -138,7 +141,11 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
             if not _is_over(universe, item, known, options, now):
                 expected = universe.expected.get(item.key)
                 _decide(context, item, known, within(options, expected), now, imports, expected.since if expected else None)
-        pause(context, [item for item in wanted if item.lacking], now)
+        # Whoever names days, or repeats a run, wants an answer now.
+        if not options.force and options.windows is None and options.from_date is None and not options.full:
+            leave_out(context, wanted, now)
+        if not options.force:
+            pause(context, [item for item in wanted if item.lacking], now)
     for item in wanted:
         item.pending = known.pending.get(item.key, [])
         if "bronze" in options.layers:

@@ -92,7 +92,7 @@ def days(connection: duckdb.DuckDBPyConnection, since: date, until: date, wanted
     rows = dicts(
         connection,
         f"""SELECT bronze_injest_start_time::DATE AS day, count(DISTINCT run_id) AS runs, count(*) AS files,
-            count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'deferred') AS deferred,
+            count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status IN ('deferred', 'not_in_plan')) AS deferred,
             count(*) FILTER (status = 'empty') AS empty, count(*) FILTER (status = 'unchanged') AS unchanged,
             count(*) FILTER (status IN ('asked', 'pending')) AS waiting,
             sum(bronze_rows)::BIGINT AS rows, coalesce(sum(bronze_bytes), 0)::BIGINT AS bytes

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from ops_pipeline.ops.sql import HEALED_SQL, LEDGER, SAME_PARTITION
+from ops_pipeline.ops.sql import HEALED_SQL, LEDGER, NOT_IN_PLAN_SQL, SAME_PARTITION
 from ops_pipeline.ops.wanted import dicts, registered
 from ops_pipeline.ops.watermark import Span, Window, islands
 from ops_pipeline.recipes.keys import join_dataset_key, split_dataset_key
@@ -39,12 +39,13 @@ _AGAIN = "f.bronze_outcome IN ('asked', 'failed', 'deferred') OR (f.silver_error
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """A partition whose latest attempt failed or was deferred.
+    """A partition whose latest attempt failed, was deferred, or was refused by the plan.
 
     Attributes:
         partition: the partition.
         layer: bronze, silver or gold: the first that failed.
         deferred: for want of quota, which is no failure.
+        not_in_plan: the vendor said that the plan does not hold it, which is none either.
         reason: one sentence.
         run_id: the run that tried.
         at: when it gave up.
@@ -53,9 +54,15 @@ class Failure:
     partition: PartitionKey
     layer: str
     deferred: bool
+    not_in_plan: bool
     reason: str
     run_id: str
     at: datetime
+
+    @property
+    def is_one(self) -> bool:
+        """Whether it failed indeed."""
+        return not self.deferred and not self.not_in_plan
 
 
 def latest_failures(connection: duckdb.DuckDBPyConnection, *, limit: int = MAX_FAILURES) -> list[Failure]:
@@ -74,7 +81,8 @@ def latest_failures(connection: duckdb.DuckDBPyConnection, *, limit: int = MAX_F
                 'c': run_id, 'd': request_part}}) AS latest_row
             FROM {LEDGER} SEMI JOIN suspects USING ({_PARTITION}) GROUP BY {_PARTITION}
         )
-        SELECT {_PARTITION}, bronze_outcome, bronze_error, silver_errors, gold_errors, run_id, silver_run_id, gold_run_id,
+        SELECT {_PARTITION}, bronze_outcome, bronze_error, {NOT_IN_PLAN_SQL} AS not_in_plan,
+            silver_errors, gold_errors, run_id, silver_run_id, gold_run_id,
             bronze_injest_start_time, bronze_injest_end_time, silver_injest_end_time, gold_injest_end_time, request_id,
             requested_from_date, requested_to_date
         FROM {LEDGER} WHERE rowid IN (SELECT latest_row FROM latest) AND ({_FAILED}) ORDER BY {_PARTITION} LIMIT ?""",
@@ -124,6 +132,7 @@ def _failure(row: dict[str, Any]) -> Failure:
         partition=_partition(row),
         layer=layer,
         deferred=row["bronze_outcome"] == "deferred",
+        not_in_plan=row["not_in_plan"],
         reason=reason or "no reason was recorded",
         run_id=run or row["run_id"],
         at=at or row["bronze_injest_end_time"],

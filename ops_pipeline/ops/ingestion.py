@@ -23,11 +23,13 @@ from ops_pipeline.recipes.universe import PartitionKey
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from ops_pipeline.sources.base import Request
+    from ops_pipeline.sources.base import ErrorKind, Request
 
 BronzeOutcome = Literal["asked", "stored", "unchanged", "empty", "failed", "deferred"]
 PromotionKind = Literal["first", "replay", "retry"]
-Status = Literal["asked", "failed", "deferred", "empty", "unchanged", "pending", "promoted"]
+Status = Literal["asked", "failed", "not_in_plan", "deferred", "empty", "unchanged", "pending", "promoted"]
+# The kinds of errors by which a vendor says that the plan does not hold what was asked.
+PLAN_KINDS = frozenset({"plan", "plan_dataset"})
 
 
 class Stage(StrEnum):
@@ -127,17 +129,20 @@ class DatasetInjestion(BaseModel):
     promotion_kind: PromotionKind = "first"
     origin_run_id: str | None = None
     silver_hold: str | None = None
+    bronze_error_kind: str | None = None
+    source_plan: str | None = None
+    bronze_validators: str | None = None
 
     # --- identity -------------------------------------------------------------------------------------------------------------
 
     @classmethod
-    def open(cls, request: Request, run_id: str, *, part: int = 1) -> Self:
-        """The row of a request that is about to be sent."""
+    def open(cls, request: Request, run_id: str, *, part: int = 1, plan: str | None = None) -> Self:
+        """The row of a request that is about to be sent, under the source's plan."""
         return cls(
             run_id=run_id, file_id=request.file_id(part), domain=request.domain, source=request.source, dataset=request.dataset,
             discriminator=request.discriminator, ticker=request.ticker, request_id=request.request_id, request_part=part,
             requested_from_date=request.from_date, requested_to_date=request.to_date, bronze_injest_start_time=utc_now(),
-            code_version=__version__,
+            code_version=__version__, source_plan=plan,
         )  # fmt: skip
 
     @property
@@ -184,7 +189,7 @@ class DatasetInjestion(BaseModel):
         """The body is on disk; what it holds is not known yet. `stored_at` is when we knew."""
         self.bronze_filename, self.bronze_payload_hash, self.bronze_bytes = filename, payload_hash, size
         self.bronze_injest_end_time, self.bronze_status_code = stored_at, status_code
-        self.bronze_error = None
+        self.bronze_error = self.bronze_error_kind = None
 
     def bronze_finished(self, rows: int, from_date: date | None, to_date: date | None) -> None:
         """The body was read as the recipe says: so many records, settled good dates from..to (None: none of them is)."""
@@ -197,9 +202,10 @@ class DatasetInjestion(BaseModel):
         self.bronze_outcome, self.bronze_rows, self.bronze_can_promote = "unchanged", rows, False
         self.bronze_from_date = self.bronze_to_date = None
 
-    def bronze_failed(self, error: str, status_code: int | None = None) -> None:
+    def bronze_failed(self, error: str, status_code: int | None = None, *, kind: ErrorKind = "permanent") -> None:
         """No usable body; a body that was kept stays named."""
         self.bronze_outcome, self.bronze_error, self.bronze_can_promote = "failed", error, False
+        self.bronze_error_kind = kind
         self.bronze_rows, self.bronze_from_date, self.bronze_to_date = 0, None, None
         self.request_complete = False
         self.bronze_status_code = status_code if status_code is not None else self.bronze_status_code
@@ -211,11 +217,11 @@ class DatasetInjestion(BaseModel):
         It failed when it was asked: when the run died nobody knows, and others may have been answered since.
         """
         self.bronze_injest_end_time = self.bronze_injest_end_time or self.bronze_injest_start_time
-        self.bronze_failed(reason)
+        self.bronze_failed(reason, kind="transient")
 
-    def bronze_deferred(self, reason: str, status_code: int | None = None) -> None:
-        """Not sent, or refused, for want of quota: due again, and not a failure."""
-        self.bronze_failed(reason, status_code)
+    def bronze_deferred(self, reason: str, status_code: int | None = None, *, kind: ErrorKind = "deferred") -> None:
+        """Not sent, or refused, for want of quota: due again, and not a failure. Kinds of the plan's: not sent, as it would be vain."""
+        self.bronze_failed(reason, status_code, kind=kind)
         self.bronze_outcome = "deferred"
 
     # --- silver ---------------------------------------------------------------------------------------------------------------
@@ -301,8 +307,15 @@ class DatasetInjestion(BaseModel):
         return self.bronze_outcome == "stored" and merged and not self.silver_can_promote and self.gold_errors is None
 
     @property
+    def not_in_plan(self) -> bool:
+        """Whether the vendor said that the plan does not hold this (the same rule as `sql.NOT_IN_PLAN_SQL`)."""
+        return self.bronze_outcome == "failed" and self.bronze_error_kind in PLAN_KINDS
+
+    @property
     def status(self) -> Status:
         """Where the file stands, in one word (the same rule as `sql.STATUS_SQL`)."""
+        if self.not_in_plan:
+            return "not_in_plan"
         if self.bronze_outcome in ("asked", "deferred", "empty", "unchanged"):
             return self.bronze_outcome
         if self.bronze_outcome == "failed" or self.silver_errors is not None or self.gold_errors is not None:

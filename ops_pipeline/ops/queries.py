@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ops_pipeline.ops.spans import islands_of
-from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, STATUS_SQL
+from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, NOT_IN_PLAN_SQL, STATUS_SQL
 from ops_pipeline.ops.wanted import dicts, registered, whole_rows
 from ops_pipeline.recipes.universe import PartitionKey
 
@@ -28,7 +28,7 @@ MAX_LIMIT = 10_000
 _STAGES = ("bronze", "silver", "gold")
 _RUN_OF = {"bronze": "run_id", "silver": "silver_run_id", "gold": "gold_run_id"}
 _FAILED_IN = {
-    "bronze": "bronze_outcome = 'failed'",
+    "bronze": f"bronze_outcome = 'failed' AND NOT {NOT_IN_PLAN_SQL}",
     "silver": "silver_errors IS NOT NULL",
     "gold": "gold_errors IS NOT NULL",
 }
@@ -117,7 +117,8 @@ def _moves(columns: str, where: str, join: str = "") -> str:
     )
 
 
-_OUTCOMES = ("asked", "stored", "unchanged", "empty", "failed", "deferred")
+_OUTCOMES = ("asked", "stored", "unchanged", "empty", "failed", "not_in_plan", "deferred")
+_OUTCOME = f"CASE WHEN {NOT_IN_PLAN_SQL} THEN 'not_in_plan' ELSE bronze_outcome END"
 _SILVER = ("created", "updated", "unchanged", "failed", "superseded", "out_of_window", "deleted")
 _GOLD = ("created", "updated", "failed")
 
@@ -134,7 +135,7 @@ _FIGURES = ",\n".join(
         "count(DISTINCT coalesce(origin_run_id, run_id) || file_id) AS files",
         "count(DISTINCT source || '.' || dataset || '.' || discriminator) AS datasets",
         "count(DISTINCT ticker) FILTER (ticker <> '-') AS tickers",
-        *[f"count(*) FILTER (stage = 'bronze' AND bronze_outcome = '{o}') AS bronze_{o}" for o in _OUTCOMES],
+        *[f"count(*) FILTER (stage = 'bronze' AND {_OUTCOME} = '{o}') AS bronze_{o}" for o in _OUTCOMES],
         "coalesce(sum(bronze_rows) FILTER (stage = 'bronze'), 0)::BIGINT AS bronze_rows",
         "coalesce(sum(bronze_bytes) FILTER (stage = 'bronze'), 0)::BIGINT AS bronze_bytes",
         "count(*) FILTER (stage = 'silver' AND silver_errors IS NULL) AS silver_files",

@@ -14,8 +14,12 @@ DATASET_KEY_SQL = "source || '.' || dataset || CASE WHEN discriminator = '-' THE
 FULLY_PROMOTED_SQL = """(bronze_outcome = 'unchanged' OR (bronze_outcome = 'stored' AND silver_injest_end_time IS NOT NULL
     AND silver_errors IS NULL AND NOT bronze_can_promote AND NOT silver_can_promote AND gold_errors IS NULL))"""
 
+# The same rule as `DatasetInjestion.not_in_plan`.
+NOT_IN_PLAN_SQL = "(bronze_outcome = 'failed' AND coalesce(bronze_error_kind, '') IN ('plan', 'plan_dataset'))"
+
 # The same rule as `DatasetInjestion.status`.
 STATUS_SQL = f"""CASE
+    WHEN {NOT_IN_PLAN_SQL} THEN 'not_in_plan'
     WHEN bronze_outcome IN ('asked', 'deferred', 'empty', 'unchanged') THEN bronze_outcome
     WHEN bronze_outcome = 'failed' OR silver_errors IS NOT NULL OR gold_errors IS NOT NULL THEN 'failed'
     WHEN {FULLY_PROMOTED_SQL} THEN 'promoted'

@@ -149,13 +149,15 @@ def test_silver_and_gold_never_write_what_the_request_was() -> None:
 def _every_state() -> list[DatasetInjestion]:
     """All combinations of what the two rules look at."""
     template, rows = asked(), []
-    states = product(get_args(BronzeOutcome), (None, "", "x"), (None, "", "x"), (None, NOON), (False, True), (False, True))
-    for number, (outcome, silver_errors, gold_errors, ended, bronze_waits, silver_waits) in enumerate(states):
+    kinds, texts = (None, "transient", "plan", "plan_dataset"), (None, "", "x")
+    states = product(get_args(BronzeOutcome), kinds, texts, texts, (None, NOON), (False, True), (False, True))
+    for number, (outcome, kind, silver_errors, gold_errors, ended, bronze_waits, silver_waits) in enumerate(states):
         rows.append(
             template.model_copy(
                 update={
                     "file_id": f"{number:04d}",
                     "bronze_outcome": outcome,
+                    "bronze_error_kind": kind,
                     "silver_errors": silver_errors,
                     "gold_errors": gold_errors,
                     "silver_injest_end_time": ended,

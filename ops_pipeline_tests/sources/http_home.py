@@ -125,9 +125,9 @@ def make_home(folder: Path, url: str, tickers: Iterable[str], **about: Any) -> C
     return context
 
 
-def run(context: Context, to: date = LAST) -> dict[str, Outcome]:
+def run(context: Context, to: date = LAST, **options: Any) -> dict[str, Outcome]:
     """One run over the whole universe; outcomes by ticker."""
     keys = list(context.universe())
-    outcomes = list(run_batch(context, keys, RunOptions(today=to), run_id=new_run_id()))
+    outcomes = list(run_batch(context, keys, RunOptions(today=to, **options), run_id=new_run_id()))
     assert len(outcomes) == len(keys)
     return {outcome.key.ticker: outcome for outcome in outcomes}

@@ -34,7 +34,7 @@ def cut(seen: Seen) -> Reply:
 # Ticker -> what it gets, what becomes of it, and what its reason says.
 FAULTS = {
     "UNAUTHORIZED": (Reply(b'{"message": "bad key"}', status=401), "failed", "bad key (check the key in VENDOR_API_KEY)"),
-    "PREMIUM": (Reply(b"Premium only", status=402), "failed", "HTTP 402: Premium only (the plan does not hold this; leave it out"),
+    "PREMIUM": (Reply(b"Premium only", status=402), "not_in_plan", "HTTP 402: Premium only (the plan does not hold this; leave it out"),
     "FORBIDDEN": (Reply(b"<html>no</html>", status=403), "failed", "HTTP 403 (the plan does not allow this"),
     "UNKNOWN": (Reply(b"{}", status=404), "failed", "HTTP 404 (check the recipe's path and the ticker)"),
     "LIMITED": (Reply(status=429), "failed", "HTTP 429; the next run asks again"),
@@ -83,6 +83,8 @@ def test_what_fails_fails_alone_with_a_sentence_and_the_next_run_asks_for_it(ven
             kept = rows[ticker].bronze_filename
             assert (bronze_files(context)[kept] if kept else b"") == reply.body, ticker
             assert rows[ticker].bronze_status_code == reply.status
+    kinds = {ticker: rows[ticker].bronze_error_kind for ticker in ("UNAUTHORIZED", "PREMIUM", "UNKNOWN", "DOWN", "AAA", "EMPTY")}
+    assert list(kinds.values()) == ["auth", "plan", "permanent", "transient", None, None]
     assert vendor.most_under_way <= 4
     assert {t: vendor.tickers.count(t) for t in ("LIMITED", "DOWN", "GATEWAY", "RESET", "CUT")} == dict.fromkeys(
         ("LIMITED", "DOWN", "GATEWAY", "RESET", "CUT"), 3
@@ -102,7 +104,10 @@ def test_what_fails_fails_alone_with_a_sentence_and_the_next_run_asks_for_it(ven
     vendor.recover()
     again = run(context)
     assert {again[t].kind for t in GOOD} == {OutcomeKind.UP_TO_DATE}
-    assert {again[t].kind for t in FAULTS} == {OutcomeKind.PROMOTED}
+    # What the plan does not hold is remembered; whoever forces it gets it.
+    assert again["PREMIUM"].kind is OutcomeKind.NOT_IN_PLAN
+    assert {again[t].kind for t in FAULTS if t != "PREMIUM"} == {OutcomeKind.PROMOTED}
+    assert run(context, force=True)["PREMIUM"].kind is OutcomeKind.PROMOTED
     assert vendor.tickers == sorted(FAULTS)
     assert {seen.window for seen in vendor.seen} == {(FIRST, LAST)}
     with context.warehouse.reading() as connection:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from ops_pipeline.dashboard.models import RunDetail
     from ops_pipeline.dashboard.repository import Repository
 
-STATUSES = ["asked", "failed", "deferred", "empty", "unchanged", "pending", "promoted"]
+STATUSES = ["asked", "failed", "not_in_plan", "deferred", "empty", "unchanged", "pending", "promoted"]
 
 
 def show(repository: Repository) -> None:
