@@ -119,6 +119,8 @@ def _answered_beside(connection: duckdb.DuckDBPyConnection, refused: list[dict[s
 
 def _asked_since(row: dict[str, Any]) -> datetime:
     """Since when another's answer is as good as the one that this request did not get; one that died ended when it was asked."""
+    started: datetime
+    ended: datetime
     started, ended = row["bronze_injest_start_time"], row["bronze_injest_end_time"]
     return started - _RECORDED_WITHIN if started == ended else started or ended
 

@@ -13,6 +13,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,13 +30,17 @@ class Nursery:
         )
 
     def run(
-        self, home: Path, given: dict[str, Any], *, others: int = 0, kill_after: float | None = None
+        self, home: Path, given: dict[str, Any], *, others: int = 0, kill_after: float | None = None, once: str | None = None
     ) -> tuple[int, list[int]]:
-        """Exit statuses of a run and of others beside it; -9 is a kill, which comes after so many seconds or which the run does itself."""
+        """Exit statuses of a run and of others beside it; -9 is a kill, which comes after so many seconds or which the run does itself.
+
+        With `dagster` in what is given, the run is one of Dagster's, and the others are none. With `once`, the seconds count from when the
+        home has a file of this pattern.
+        """
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(
-            json.dumps({"home": str(home), "given": given, "others": others, "kill_after": kill_after}) + "\n"
+            json.dumps({"home": str(home), "given": given, "others": others, "kill_after": kill_after, "once": once}) + "\n"
         )
         self._process.stdin.flush()
         victim, rest = json.loads(self._process.stdout.readline())
@@ -48,16 +53,18 @@ class Nursery:
         self._process.wait()
 
 
-def _born(home: Path, given: dict[str, Any]) -> int:
+def _born(home: Path, given: dict[str, Any], run: Callable[[Path, dict[str, Any]], None] = engine) -> int:
     pid = os.fork()
     if pid:
         return pid
     nothing = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nothing, 1)
+    if run is not engine:
+        os.dup2(nothing, 2)  # Dagster says every event there
     sys.stdout = os.fdopen(1, "w", closefd=False)
     status = 1
     try:
-        engine(home, given)
+        run(home, given)
         status = 0
     except SystemExit as e:
         status = int(e.code or 0)
@@ -69,13 +76,30 @@ def _status(pid: int) -> int:
     return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
 
 
+def _has_ended(pid: int) -> bool:
+    """Whether a child has ended; its status is still to be asked for."""
+    return os.waitid(os.P_PID, pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
+
+
+def _kind(given: dict[str, Any]) -> Callable[[Path, dict[str, Any]], None]:
+    """What the victim does. Dagster is loaded here, once, and by those alone who want it: that takes seconds."""
+    if not given.get("dagster"):
+        return engine
+    from ops_pipeline_tests.engine import dagster_worker
+
+    dagster_worker.load()
+    return dagster_worker.dagster_run
+
+
 def _serve() -> None:
     for line in sys.stdin:
         order = json.loads(line)
         home, given = Path(order["home"]), order["given"]
         others = [_born(home, {k: v for k, v in given.items() if k != "kill_at"}) for _ in range(order["others"])]
-        victim = _born(home, given)
+        victim = _born(home, given, _kind(given))
         if order["kill_after"] is not None:
+            while order["once"] and not any(home.glob(order["once"])) and not _has_ended(victim):
+                time.sleep(0.005)
             time.sleep(order["kill_after"])
             os.kill(victim, signal.SIGKILL)
         ended = _status(victim)

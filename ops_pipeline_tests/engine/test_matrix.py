@@ -3,7 +3,8 @@
 Belongs here: scenarios drawn by number, a few in the suite and hundreds where CRASH_KILLS says so (`make crash`). Does not
 belong here: each boundary by itself (`test_kill`), one fault by itself (`test_disk`).
 
-After each scenario the next run heals, and tables, bronze files and the ledger's latest rows are an undisturbed run's.
+After each scenario the next run heals, and tables, bronze files, the ledger's latest rows and what counts as failed are an undisturbed
+run's. A Dagster run that died is failed by the sweep.
 """
 
 from __future__ import annotations
@@ -20,9 +21,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dagster import DagsterRunStatus
 
+from ops_pipeline.defs.sweep import fail_dead_runs
 from ops_pipeline.engine.context import Context
 from ops_pipeline_tests.bronze.test_disk import mounted
+from ops_pipeline_tests.engine.dagster_worker import instance_of
 from ops_pipeline_tests.engine.home import FEBRUARY, JANUARY, assert_tidy, bronze_files, contents, latest, make_home, run
 from ops_pipeline_tests.engine.nursery import Nursery
 from ops_pipeline_tests.engine.test_disk import fill
@@ -31,6 +35,7 @@ from ops_pipeline_tests.warehouse.conftest import is_locked
 
 SETTINGS: dict[str, Any] = {"batch_files": 4}
 KILLS = int(os.environ.get("CRASH_KILLS", "8"))
+DAGSTER: dict[str, Any] = {"settings": {**SETTINGS, "today": str(FEBRUARY), "publish": "none"}, "dagster": True}
 GIVEN: dict[str, Any] = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}}
 REJECTS = "silver.rejected_rows"
 ANSWER = ("ticker", "dataset", "request_id", "request_part", "bronze_filename", "bronze_payload_hash", "bronze_error")
@@ -51,25 +56,44 @@ def undisturbed(january: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
     shutil.copytree(january, folder)
     context = make_home(folder, **SETTINGS)
     run(context)
-    return contents(context), bronze_files(context), latest(context)
+    return contents(context), bronze_files(context), latest(context), left_failed(context)
+
+
+def left_failed(context: Context) -> list[tuple[str, str, str]]:
+    """What the user is told to repair."""
+    return [(str(f.partition), f.layer, f.reason) for f in context.service.latest_failures()]
+
+
+@pytest.fixture(scope="module")
+def empty_instance(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A home of which only Dagster's storage is there: making it takes longer than a run."""
+    folder = tmp_path_factory.mktemp("instance")
+    with instance_of(folder):
+        return folder / "dagster"
 
 
 class Matrix:
     """Kills so far, by scenario."""
 
-    def __init__(self, chance: random.Random, nursery: Nursery) -> None:
-        self.chance, self.nursery = chance, nursery
+    def __init__(self, chance: random.Random, nursery: Nursery, empty_instance: Path) -> None:
+        self.chance, self.nursery, self.empty_instance = chance, nursery, empty_instance
         self.kills: Counter[str] = Counter()
-        self.refused = 0
+        self.refused = self.marked = 0
 
-    def dies(self, home: Path, name: str, *, boundary: bool, others: int = 0) -> None:
-        """One run that is killed, at a boundary or at any moment; one that ended before, or was refused by the disk, is no kill."""
+    def __str__(self) -> str:
+        done = f"{self.kills.total()} kills, {self.refused} refused by the disk, {self.marked} Dagster runs marked as failed"
+        return f"{done}, {dict(self.kills)}"
+
+    def dies(
+        self, home: Path, name: str, *, boundary: bool, others: int = 0, given: dict[str, Any] = GIVEN, once: str | None = None
+    ) -> None:
+        """One run that is killed, at a boundary or at any moment (`once` there is such a file); one that ended before is no kill."""
         if boundary:
             where = self.chance.choice(BOUNDARIES)
-            given = {**GIVEN, "kill_at": [where, self.chance.randint(1, 6) if where in REPEATED else 1]}
-            status, rest = self.nursery.run(home, given, others=others)
+            occurrence = self.chance.randint(1, 6) if where in REPEATED else 1
+            status, rest = self.nursery.run(home, {**given, "kill_at": [where, occurrence]}, others=others)
         else:
-            status, rest = self.nursery.run(home, GIVEN, others=others, kill_after=self.chance.uniform(0.01, 0.5))
+            status, rest = self.nursery.run(home, given, others=others, kill_after=self.chance.uniform(0.01, 0.5), once=once)
         assert status in (-signal.SIGKILL, 0, 2), f"{name}: the run ended with {status}"
         assert rest == [0] * others, f"{name}: the runs beside the killed one ended with {rest}"
         self.kills[name] += status == -signal.SIGKILL
@@ -100,6 +124,21 @@ class Matrix:
             finally:
                 subprocess.run(["mount", "-o", "remount,rw", str(disk)], check=True)
 
+    def of_dagster(self, home: Path, *, boundary: bool) -> None:
+        """A run of Dagster's; the next one of whatever kind heals, and the sweep fails what Dagster takes for unfinished."""
+        shutil.copytree(self.empty_instance, home / "dagster")
+        # Most of a short run of Dagster's is its beginning: three in four are killed behind it.
+        once = "runs/steps/*.lease" if self.chance.random() < 0.75 else None
+        self.dies(home, "a Dagster run", boundary=boundary, given=DAGSTER, once=once)
+        context = make_home(home, **SETTINGS)
+        run(context)
+        begun = {path.stem for path in (context.settings.runs_path / "steps").glob("*.lease")}
+        with instance_of(home) as instance:
+            unfinished = {r.run_id for r in instance.get_runs() if not r.is_finished}
+            assert set(fail_dead_runs(context, instance, grace_seconds=0)) == unfinished & begun
+            assert {r.status for r in instance.get_runs() if r.run_id in begun} <= {DagsterRunStatus.FAILURE}
+        self.marked += len(unfinished & begun)
+
 
 @contextmanager
 def own_disk(home: Path, options: str) -> Iterator[Path]:
@@ -120,9 +159,9 @@ def own_disk(home: Path, options: str) -> Iterator[Path]:
 
 
 @pytest.fixture
-def matrix() -> Iterator[Matrix]:
+def matrix(empty_instance: Path) -> Iterator[Matrix]:
     nursery = Nursery()
-    yield Matrix(random.Random(int(os.environ.get("CRASH_SEED", "1"))), nursery)
+    yield Matrix(random.Random(int(os.environ.get("CRASH_SEED", "1"))), nursery, empty_instance)
     nursery.end()
 
 
@@ -130,10 +169,11 @@ def assert_same(context: Context, undisturbed: tuple[Any, ...], *, alone: bool, 
     """The undisturbed run's tables, files and latest rows.
 
     Runs beside each other each get an answer of their own: refused records stand there once an answer, a later answer that repeats an
-    earlier one has counts of its own, and the killed run's request may be failed after another run has got its answer. The hash, name and
-    error of each request's latest good answer are the same.
+    earlier one has counts of its own, and of a request that died in one run and was answered in another, either row may be the latest. The
+    hash, name and error of each request's latest good answer are the same, and so is what counts as failed.
     """
-    tables, files, rows = undisturbed
+    tables, files, rows, failed = undisturbed
+    assert left_failed(context) == failed, where
     found, mine = contents(context), latest(context)
     if not alone:
         good = {(row["ticker"], row["request_id"], row["request_part"]): row for row in latest(context, good=True)}
@@ -152,6 +192,7 @@ def test_killed_in_every_way(january: Path, undisturbed: tuple[Any, ...], matrix
         matrix.beside_two_others,
         matrix.on_a_full_disk,
         matrix.on_a_read_only_disk,
+        matrix.of_dagster,
     )
     number = 0
     while matrix.kills.total() < KILLS:
@@ -169,7 +210,5 @@ def test_killed_in_every_way(january: Path, undisturbed: tuple[Any, ...], matrix
         shutil.rmtree(home)
         number += 1
         if number % 20 == 0:
-            print(f"{number} scenarios, {matrix.kills.total()} kills, {matrix.refused} refused by the disk", flush=True)
-    print(
-        f"{number} scenarios, {matrix.kills.total()} kills, {matrix.refused} refused by the disk, all healed: {dict(matrix.kills)}"
-    )
+            print(f"{number} scenarios: {matrix}", flush=True)
+    print(f"{number} scenarios, all healed: {matrix}")

@@ -58,12 +58,17 @@ def home_of(folder: Path, given: dict[str, Any]) -> Context:
     return make_home(folder, vendor, tickers=given.get("tickers", MARKET), **given.get("settings", {}))
 
 
-def engine(folder: Path, given: dict[str, Any]) -> None:
-    """Runs, as often as `times` says; with `kill_at` until there, with `steps` saying each of them."""
-    context = home_of(folder, given)
+def follow_steps(given: dict[str, Any]) -> None:
+    """Takes the process to `kill_at` and no further, or has it say its steps, where that is wanted."""
     if "kill_at" in given or given.get("steps"):
         steps.setLevel(logging.DEBUG)
         steps.addHandler(Steps(given.get("kill_at")))
+
+
+def engine(folder: Path, given: dict[str, Any]) -> None:
+    """Runs, as often as `times` says; with `kill_at` until there, with `steps` saying each of them."""
+    context = home_of(folder, given)
+    follow_steps(given)
     if given.get("wait"):
         say("ready")
         sys.stdin.readline()
