@@ -1,19 +1,23 @@
 """A vendor's key is nowhere but on the wire: not in a file, the database, a log, an exception, or what a command prints.
 
-Belongs here: runs against a vendor that repeats the key in every way it can, and the search through everything they leave. Does not belong
-here: how a key is found (`test_redaction`).
+Belongs here: runs, by the engine, a command and Dagster, against a vendor that repeats the key in every way it can, and the search
+through everything they leave. Does not belong here: how a key is found (`test_redaction`).
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
 import gzip
 import json
 import logging
+import sqlite3
 import traceback
 import zlib
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote
 
+import pyarrow.parquet as parquet
 import pytest
 
 from ops_pipeline.sources import http
@@ -31,7 +35,10 @@ PLACES = pytest.mark.parametrize("place", [{"query": "apikey"}, {"header": "X-Ap
 def _forms(key: str) -> list[bytes]:
     """How a key could stand in what is left; the small ones of letters are found whatever is around them."""
     quoted = [quote(key, safe=""), quote(key), quote_plus(key), quote(key, safe="!$&'()*+,;=:@/?")]
-    return [form.encode() for form in {key, *quoted, *(q.lower() for q in quoted), json.dumps(key)[1:-1], key[:12]}]
+    # Within a longer text a key's base64 depends on how many bytes stand before it; its ends on what stands around it.
+    packed = [base64.b64encode(b"\0" * before + key.encode())[4:-4].decode() for before in range(3)]
+    packed += [p.translate(str.maketrans("+/", "-_")) for p in packed] + [key.encode().hex(), key.encode().hex().upper()]
+    return [form.encode() for form in {key, *quoted, *(q.lower() for q in quoted), *packed, json.dumps(key)[1:-1], key[:12]}]
 
 
 def _key(seen: Seen) -> str:
@@ -116,13 +123,20 @@ def _assert_clean(what: str, content: bytes, key: str) -> None:
 
 def _assert_no_file_has_it(home: Path, key: str) -> None:
     files = [path for path in home.rglob("*") if path.is_file()]
-    assert len(files) > len(KEPT)
+    assert len(files) > 5
     for path in files:
         _assert_clean(str(path), path.name.encode(), key)
         content = path.read_bytes()
         _assert_clean(str(path), content, key)
         if path.suffix == ".gz":
             _assert_clean(str(path), gzip.decompress(content), key)
+        if content.startswith(b"SQLite format 3"):  # a long text is spread over pages
+            with contextlib.closing(sqlite3.connect(path)) as database:
+                _assert_clean(str(path), "\n".join(database.iterdump()).encode(), key)
+        if path.suffix == ".parquet":
+            _assert_clean(str(path), str(parquet.read_table(path).to_pylist()).encode(), key)
+    if not (home / "ops.duckdb").exists():
+        return
     # What the database packs is not found in its file as it is.
     with Warehouse(home / "ops.duckdb").reading() as connection:
         tables = connection.execute("SELECT schema_name || '.' || table_name FROM duckdb_tables() WHERE NOT internal").fetchall()
@@ -211,3 +225,32 @@ def test_no_command_prints_the_key(leaky: VendorServer, tmp_path: Path) -> None:
     said("show", "last", "--json", status=0)
     assert VARIABLE in said("datasets", "show", "vendor.prices", status=0).out
     _assert_no_file_has_it(home, key)
+
+
+def test_nothing_that_dagster_keeps_holds_the_key(leaky: VendorServer, tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Events, failures, run tags and compute logs, in an instance of files."""
+    import dagster as dg
+
+    from ops_pipeline_tests.defs.homes import Lake, failure
+
+    place = {"env": VARIABLE, "header": "X-Api-Key"}
+    context = make_home(tmp_path / "home", leaky.url, ["AAA", *FAULTS], key=place, attempts=2, concurrency=1)
+    kept = tmp_path / "dagster"
+    kept.mkdir()
+    with dg.DagsterInstance.local_temp(str(kept), overrides={"python_logs": {"python_log_level": "DEBUG"}}) as instance:
+        instance.add_dynamic_partitions("tickers", list(context.universe().tickers))
+        lake = Lake(context, instance)
+        result = lake.batch()
+        assert not result.success
+        events = [str(entry) for entry in instance.all_logs(result.run_id)]
+        assert len(events) > len(FAULTS)
+        _assert_clean("events", "\n".join(events).encode(), KEY)
+        _assert_clean("failure", failure(result).encode(), KEY)
+        assert lake.status("silver")["vendor.prices|ECHO"] == "MATERIALIZED"
+        assert lake.status("bronze")["vendor.prices|UNAUTHORIZED"] == "FAILED"
+    assert {_key(seen) for seen in leaky.seen} == {KEY}, "the vendor got it"
+    captured = capfd.readouterr()
+    _assert_clean("terminal", (captured.out + captured.err).encode(), KEY)
+    assert {".db", ".err", ".out"} <= {path.suffix for path in kept.rglob("*")}, "events and what was printed"
+    _assert_no_file_has_it(tmp_path / "home", KEY)
+    _assert_no_file_has_it(kept, KEY)
