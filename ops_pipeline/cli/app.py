@@ -32,6 +32,15 @@ from ops_pipeline.cli import (
     universe,
 )
 
+PANELS = NIGHT, LOOK, TRACE, WANTED, BUILD, CARE = (
+    "Every night, every morning",
+    "Look at runs and data",
+    "Where numbers come from",
+    "What is wanted",
+    "Build anew and hand on",
+    "Look after the home",
+)
+
 
 def _version(wanted: bool) -> None:
     if wanted:
@@ -58,35 +67,40 @@ def about(
 
     Settings are environment variables OPS_PIPELINE_*; `ops-pipeline init DIR` writes a folder that lists them.
 
-    Exit status: 0 all well, 1 some key failed, 2 you must change something.
+    Exit status: 0 all well, 1 some key failed or a check found something, 2 you must change something, 130 stopped by Ctrl-C.
     """
 
 
-app.command("run", epilog=run.EXAMPLE)(run.run)
-app.command("retry", epilog=retry.EXAMPLE)(retry.retry)
-app.command("replay", epilog=replay.EXAMPLE)(replay.replay)
-app.command("due", epilog=planning.DUE_EXAMPLE)(planning.due)
-app.command("morning", epilog=morning.EXAMPLE)(morning.morning)
-app.command("runs", epilog=ledger.RUNS_EXAMPLE)(ledger.runs)
-app.command("show", epilog=ledger.SHOW_EXAMPLE)(ledger.show)
-app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE)(ledger.coverage)
-app.command("asof", epilog=point_in_time.ASOF_EXAMPLE)(point_in_time.asof)
-app.command("explain", epilog=point_in_time.EXPLAIN_EXAMPLE)(point_in_time.explain)
-app.command("checks", epilog=checks.EXAMPLE)(checks.checks)
-app.add_typer(rejects.app, name="rejects")
-app.command("dashboard", epilog=dashboard.EXAMPLE)(dashboard.dashboard)
-app.command("restatements", epilog=restatements.EXAMPLE)(restatements.restatements)
-app.command("sql", epilog=database.SQL_EXAMPLE)(database.sql)
-app.command("publish", epilog=publish.EXAMPLE)(publish.publish)
-app.add_typer(universe.app, name="universe")
-app.add_typer(datasets.app, name="datasets")
-app.command("migrate", epilog=database.MIGRATE_EXAMPLE)(database.migrate)
-app.add_typer(service.app, name="service")
-app.command("backup", epilog=maintenance.BACKUP_EXAMPLE)(maintenance.backup)
-app.command("restore", epilog=maintenance.RESTORE_EXAMPLE)(maintenance.restore)
-app.command("compact", epilog=maintenance.COMPACT_EXAMPLE)(maintenance.compact)
-app.command("pack", epilog=maintenance.PACK_EXAMPLE)(maintenance.pack)
-app.command("purge", epilog=maintenance.PURGE_EXAMPLE)(maintenance.purge)
-app.command("disk", epilog=maintenance.DISK_EXAMPLE)(maintenance.disk)
-app.command("doctor", epilog=doctor.EXAMPLE)(doctor.doctor)
-app.command("init", epilog=home_folder.EXAMPLE)(home_folder.init)
+app.command("run", epilog=run.EXAMPLE, rich_help_panel=NIGHT)(run.run)
+app.command("retry", epilog=retry.EXAMPLE, rich_help_panel=NIGHT)(retry.retry)
+app.command("due", epilog=planning.DUE_EXAMPLE, rich_help_panel=NIGHT)(planning.due)
+app.command("morning", epilog=morning.EXAMPLE, rich_help_panel=NIGHT)(morning.morning)
+app.add_typer(service.app, name="service", rich_help_panel=NIGHT)
+
+app.command("runs", epilog=ledger.RUNS_EXAMPLE, rich_help_panel=LOOK)(ledger.runs)
+app.command("show", epilog=ledger.SHOW_EXAMPLE, rich_help_panel=LOOK)(ledger.show)
+app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE, rich_help_panel=LOOK)(ledger.coverage)
+app.command("checks", epilog=checks.EXAMPLE, rich_help_panel=LOOK)(checks.checks)
+app.add_typer(rejects.app, name="rejects", rich_help_panel=LOOK)
+app.command("sql", epilog=database.SQL_EXAMPLE, rich_help_panel=LOOK)(database.sql)
+app.command("dashboard", epilog=dashboard.EXAMPLE, rich_help_panel=LOOK)(dashboard.dashboard)
+
+app.command("explain", epilog=point_in_time.EXPLAIN_EXAMPLE, rich_help_panel=TRACE)(point_in_time.explain)
+app.command("asof", epilog=point_in_time.ASOF_EXAMPLE, rich_help_panel=TRACE)(point_in_time.asof)
+app.command("restatements", epilog=restatements.EXAMPLE, rich_help_panel=TRACE)(restatements.restatements)
+
+app.command("init", epilog=home_folder.EXAMPLE, rich_help_panel=WANTED)(home_folder.init)
+app.add_typer(universe.app, name="universe", rich_help_panel=WANTED)
+app.add_typer(datasets.app, name="datasets", rich_help_panel=WANTED)
+
+app.command("replay", epilog=replay.EXAMPLE, rich_help_panel=BUILD)(replay.replay)
+app.command("publish", epilog=publish.EXAMPLE, rich_help_panel=BUILD)(publish.publish)
+
+app.command("doctor", epilog=doctor.EXAMPLE, rich_help_panel=CARE)(doctor.doctor)
+app.command("migrate", epilog=database.MIGRATE_EXAMPLE, rich_help_panel=CARE)(database.migrate)
+app.command("backup", epilog=maintenance.BACKUP_EXAMPLE, rich_help_panel=CARE)(maintenance.backup)
+app.command("restore", epilog=maintenance.RESTORE_EXAMPLE, rich_help_panel=CARE)(maintenance.restore)
+app.command("compact", epilog=maintenance.COMPACT_EXAMPLE, rich_help_panel=CARE)(maintenance.compact)
+app.command("pack", epilog=maintenance.PACK_EXAMPLE, rich_help_panel=CARE)(maintenance.pack)
+app.command("purge", epilog=maintenance.PURGE_EXAMPLE, rich_help_panel=CARE)(maintenance.purge)
+app.command("disk", epilog=maintenance.DISK_EXAMPLE, rich_help_panel=CARE)(maintenance.disk)

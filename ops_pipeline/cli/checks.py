@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_home, require_dataset, require_schema
-from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TodayOption
+from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TodayOption, limit_option
 
 if TYPE_CHECKING:
     from ops_pipeline.ops.check_results import CheckResult
@@ -27,6 +28,7 @@ def checks(
         bool, typer.Option("--run", help="Make the checks now, over all rows, instead of listing the latest results.")
     ] = False,
     today: TodayOption = None,
+    limit: Annotated[int, limit_option("lines in the table; --json has them all")] = 100,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -40,19 +42,19 @@ def checks(
     require_schema(context)
     require_dataset(context, dataset)
     if run:
-        with output.busy("checking"):
-            check_now(context, [dataset] if dataset else None)
+        with progress("checking") as tell:
+            check_now(context, [dataset] if dataset else None, tell=tell)
     with context.warehouse.reading() as connection:
         found = standing_results(context, connection, dataset)
     if as_json:
         output.print_json({"checks": found})
     else:
-        _print(found)
+        _print(found, limit)
     if any(not it.passed and it.severity == "error" for it in found):
         raise typer.Exit(AN_ERROR_WAS_FOUND)
 
 
-def _print(found: list[CheckResult]) -> None:
+def _print(found: list[CheckResult], limit: int) -> None:
     if not found:
         output.say("no check was made yet; a run makes them at its end, and --run makes them now")
         return
@@ -65,7 +67,7 @@ def _print(found: list[CheckResult]) -> None:
             "all" if it.partitions is None else f"{it.partitions:,} touched",
             it.checked_at,
         )
-        for it in found
+        for it in found[:limit]
     ]
     columns = (
         output.Column("result", whole=True),
@@ -74,7 +76,9 @@ def _print(found: list[CheckResult]) -> None:
         *output.texts("partitions", "checked at"),
     )
     output.show(output.listing(columns, rows))
-    for it in found:
+    if len(found) > limit:
+        output.say(f"and {len(found) - limit:,} more; --limit shows them")
+    for it in found[:limit]:
         if not it.passed:
             output.show(f"{it.dataset_key}, {it.check_name}:")
             output.show(*(f"  {one.where}: {one.what}" for one in it.first_findings[:SHOWN_FINDINGS]))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.options import HomeOption, JsonOption, limit_option
 from ops_pipeline.errors import UserError
@@ -43,7 +44,7 @@ def sql(
 
     context = open_home(home)
     try:
-        with context.warehouse.reading() as connection:
+        with progress("reading"), context.warehouse.reading() as connection:
             names, types, rows = _answer(connection, query, limit + 1)
     except duckdb.Error as e:
         raise UserError(f"the query failed: {_first_lines(str(e))}") from e
@@ -150,7 +151,8 @@ def migrate(
     from ops_pipeline.ops import migrations
 
     context = open_home(home)
-    report = migrations.migrate(context.warehouse, notify=output.say) if apply else None
+    with progress("migrating"):
+        report = migrations.migrate(context.warehouse, notify=output.say) if apply else None
     status = migrations.status(context.warehouse)
     pending = sum(one.applied_at is None for one in status)
     if as_json:

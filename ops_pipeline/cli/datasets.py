@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     help="What can be asked for; lists the datasets.", epilog="Example: ops-pipeline datasets show sample.eod-prices"
 )
-app.command("try", epilog=TRY_EXAMPLE)(try_recipe)
 
 
 @app.callback(invoke_without_command=True)
@@ -85,6 +84,9 @@ def show(
     _print_contract(context, recipe)
     if drift:
         _print_drift(drift)
+
+
+app.command("try", epilog=TRY_EXAMPLE)(try_recipe)
 
 
 def _drift(context: Context, recipe: Recipe) -> list[Drift]:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.options import HomeOption, JsonOption
 
 EXAMPLE = "Example: ops-pipeline doctor --online"
@@ -29,7 +30,7 @@ def doctor(
     """
     from ops_pipeline.maintenance.doctor import examine
 
-    with output.busy("looking"):
+    with progress("looking"):
         checks = list(examine(home, online=online))
     failed = sum(check.state == "failed" for check in checks)
     if as_json:

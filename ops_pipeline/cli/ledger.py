@@ -5,12 +5,14 @@ Belongs here: filters, tables and JSON of these commands. Does not belong here: 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import date
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops_pipeline.cli import output
+from ops_pipeline.cli import calendar, output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.documents import file_document, summary_document
 from ops_pipeline.cli.home import open_ledger, require_dataset
 from ops_pipeline.cli.options import (
@@ -32,8 +34,9 @@ if TYPE_CHECKING:
 
     from rich.table import Table
 
+    from ops_pipeline.engine.context import Context
     from ops_pipeline.ops.ingestion import DatasetInjestion
-    from ops_pipeline.ops.queries import RunSummary
+    from ops_pipeline.ops.queries import RunFilter, RunSummary
     from ops_pipeline.ops.service import OpsService
 
 RUNS_EXAMPLE = "Example: ops-pipeline runs --failed --since 2026-01-01"
@@ -60,7 +63,10 @@ def runs(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """List runs with their figures; with --dataset or --ticker only the files of these count."""
+    """List runs with their figures; with --dataset or --ticker only the files of these count.
+
+    Above them a calendar: each day by its worst outcome.
+    """
     from ops_pipeline.ops.queries import RunFilter
 
     if since and until and since > until:
@@ -68,13 +74,16 @@ def runs(
     context = open_ledger(home)
     require_dataset(context, dataset)
     wanted = RunFilter(since=since, until=until, dataset=dataset, ticker=ticker, only_failures=failed)
-    found = context.service.list_runs(wanted, limit=limit)
+    with progress("reading"):
+        found = context.service.list_runs(wanted, limit=limit + 1)
+    found, more = found[:limit], len(found) > limit
     if as_json:
-        output.print_json({"runs": [summary_document(run) for run in found]})
+        output.print_json({"runs": [summary_document(run) for run in found], "truncated": more})
         return
     if not found:
         output.say("no run matches")
         return
+    _print_calendar(context, wanted, found)
     columns = (
         *(output.Column("run", whole=True), output.Column("started", whole=True), output.Column("status", whole=True)),
         *output.figures("seconds", "files", optional=False),
@@ -95,8 +104,18 @@ def runs(
         for run in found
     ]
     output.show(output.listing(columns, rows))
-    if len(found) == limit:
+    if more:
         output.say(f"the newest {limit:,}; --limit shows more")
+
+
+def _print_calendar(context: Context, wanted: RunFilter, found: Sequence[RunSummary]) -> None:
+    """The days up to the newest of these runs, each by its worst outcome."""
+    newest = next((run.started for run in found if run.started), None)
+    if newest is None:
+        return
+    first, last = calendar.span(wanted.since, newest.date())
+    days = context.service.days(first, last, replace(wanted, since=None, until=None))
+    output.show(*calendar.lines(days, last))
 
 
 def show(
@@ -133,16 +152,17 @@ def show(
         stage=stage.value if stage else None,
         status=status.value if status else None,
     )
-    files = context.service.run_files(run.run_id, wanted, limit=limit)
+    files = context.service.run_files(run.run_id, wanted, limit=limit + 1)
+    files, more = files[:limit], len(files) > limit
     if as_json:
-        output.print_json({"run": summary_document(run), "files": [file_document(file) for file in files]})
+        output.print_json({"run": summary_document(run), "files": [file_document(file) for file in files], "truncated": more})
         return
     output.show(summary_panel(run.run_id, run))
     if not files:
         output.say("no file matches")
         return
     output.show(_file_table(files))
-    if len(files) == limit:
+    if more:
         output.say(f"the first {limit:,} files; --limit shows more, and --failed, --status, --dataset or --ticker less")
 
 
@@ -207,9 +227,11 @@ def coverage(
 
     context = open_ledger(home)
     require_dataset(context, dataset)
-    found = context.service.coverage(RunFilter(dataset=dataset, ticker=ticker), limit=limit)
+    with progress("reading"):
+        found = context.service.coverage(RunFilter(dataset=dataset, ticker=ticker), limit=limit + 1)
+    found, more = found[:limit], len(found) > limit
     if as_json:
-        output.print_json({"coverage": found})
+        output.print_json({"coverage": found, "truncated": more})
         return
     if not found:
         output.say("nothing matches")
@@ -221,5 +243,5 @@ def coverage(
         *output.figures("holes", "failed", "pending"),
     )
     output.show(output.listing(columns, ([row[name] for name in names] for row in found)))
-    if len(found) == limit:
+    if more:
         output.say(f"the first {limit:,} partitions; --limit shows more")

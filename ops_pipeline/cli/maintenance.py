@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.options import HomeOption, JsonOption
 from ops_pipeline.errors import DatabaseMissingError
@@ -41,10 +42,14 @@ def backup(
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Copy the database, the recipes, the universe and the bronze files, and prove the copy; runs may go on."""
+    """Copy the database, the recipes, the universe and the bronze files, and prove the copy; runs may go on.
+
+    Exit status 1 when bronze files that the ledger names are not on the disk.
+    """
     from ops_pipeline.maintenance.backup import back_up
 
-    made = back_up(open_home(home), folder, bronze=not no_bronze, keep=keep)
+    with progress("backing up") as tell:
+        made = back_up(open_home(home), folder, bronze=not no_bronze, keep=keep, tell=tell)
     if as_json:
         output.print_json(made)
     else:
@@ -78,7 +83,8 @@ def restore(
     """Put a backup back; the database that is there is kept beside it, under another name."""
     from ops_pipeline.maintenance.backup import restore as put_back
 
-    done = put_back(open_home(home), folder)
+    with progress("restoring") as tell:
+        done = put_back(open_home(home), folder, tell=tell)
     if as_json:
         output.print_json(done)
         return
@@ -95,7 +101,8 @@ def compact(home: HomeOption = None, as_json: JsonOption = False) -> None:
     """Write the database anew, without the room of what was deleted; everybody else waits meanwhile."""
     from ops_pipeline.maintenance.rewrite import rewrite
 
-    done = rewrite(open_home(home))
+    with progress("writing the database anew"):
+        done = rewrite(open_home(home))
     if as_json:
         output.print_json(done)
     elif done.replaced:
@@ -108,7 +115,8 @@ def pack(older_than: OlderThanOption = 90, home: HomeOption = None, as_json: Jso
     """Pack old bronze files into containers, some thousands in one; nothing that the ledger says of them changes but their place."""
     from ops_pipeline.maintenance.packing import pack as pack_files
 
-    done = pack_files(open_home(home), older_than=timedelta(days=older_than))
+    with progress("packing") as tell:
+        done = pack_files(open_home(home), older_than=timedelta(days=older_than), tell=tell)
     if as_json:
         output.print_json(done)
     else:
@@ -121,7 +129,8 @@ def purge(older_than: OlderThanOption = 90, home: HomeOption = None, as_json: Js
     """Delete the bodies of failed requests that a later good answer made useless; their rows stay."""
     from ops_pipeline.maintenance.packing import purge as purge_files
 
-    done = purge_files(open_home(home), older_than=timedelta(days=older_than))
+    with progress("purging") as tell:
+        done = purge_files(open_home(home), older_than=timedelta(days=older_than), tell=tell)
     if as_json:
         output.print_json(done)
     else:
@@ -139,7 +148,8 @@ def disk(
     context = open_home(home)
     if not context.settings.home.exists():
         raise DatabaseMissingError(f"There is no home at {context.settings.home.absolute()}: run `ops-pipeline run` first.")
-    report = look(context, days=days)
+    with progress("measuring"):
+        report = look(context, days=days)
     if as_json:
         output.print_json(report)
         return
@@ -165,7 +175,7 @@ def disk(
     output.show(output.listing(columns, rows))
     inodes = "" if report.free_files is None else f" and {output.number(report.free_files, 'inode')}"
     pace = "nothing grew" if report.days_left is None else f"full in {_time(report.days_left)} at this pace"
-    output.show(f"free: {output.size(report.free)}{inodes}; {pace} (last {report.days:,.0f} days)")
+    output.show(f"free: {output.size(report.free)}{inodes}; {pace} (last {output.number(round(report.days), 'day')})")
 
 
 def _time(days: float) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.documents import summary_document
 from ops_pipeline.cli.home import open_home, require_schema
 from ops_pipeline.cli.options import HomeOption, JsonOption, TodayOption, limit_option
@@ -37,7 +38,8 @@ def morning(
 
     context = open_home(home, today=today)
     require_schema(context)
-    found = look(context)
+    with progress("looking"):
+        found = look(context)
     if as_json:
         output.print_json(
             {

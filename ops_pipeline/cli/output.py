@@ -7,7 +7,6 @@ Text from files and vendors is never read as markup: a ticker `[red]` shows as i
 
 from __future__ import annotations
 
-import contextlib
 import json
 import logging
 import math
@@ -23,7 +22,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from rich.console import Console, RenderableType
     from rich.table import Table
@@ -70,17 +69,6 @@ def console(*, stderr: bool = False) -> Console:
 def say(message: str) -> None:
     """A line for the person at the keyboard, on standard error."""
     console(stderr=True).print(message, soft_wrap=True)
-
-
-@contextlib.contextmanager
-def busy(what: str) -> Iterator[None]:
-    """Shows on standard error that something goes on, as long as the block lasts; on a terminal only."""
-    err = console(stderr=True)
-    if not err.is_terminal:
-        yield
-        return
-    with err.status(f"{what} ..."):
-        yield
 
 
 def print_error(message: str) -> None:

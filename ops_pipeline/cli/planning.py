@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_home, require_dataset, require_schema
 from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TickerOption, TodayOption, limit_option
 from ops_pipeline.errors import DatabaseMissingError
@@ -53,7 +54,8 @@ def due(
     accept_missing_ledger(context)
     require_dataset(context, dataset)
     keys = [k for k in context.universe() if dataset in (None, k.dataset) and ticker in (None, k.ticker)]
-    found = verdicts(context, keys, RunOptions(today=context.settings.today))
+    with progress("planning"):
+        found = verdicts(context, keys, RunOptions(today=context.settings.today))
     counts = Counter(_verdict(item) for item in found)
     shown = [item for item in found if verdict in (None, _verdict(item))]
     if as_json:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.documents import file_document
 from ops_pipeline.cli.home import open_ledger, require_dataset
 from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TickerOption, limit_option, parse_day
@@ -99,7 +100,7 @@ def asof(
     context = open_ledger(home)
     recipe = context.catalogue.recipe(dataset)
     read = gold_as_of if layer is AsOfLayer.GOLD else silver_as_of
-    with context.warehouse.reading() as connection:
+    with progress("reading"), context.warehouse.reading() as connection:
         found = read(
             connection, recipe, moment, clock=Clock(clock.value) if clock else None, ticker=ticker, day=day,
             limit=None if as_csv else limit,
@@ -152,7 +153,7 @@ def explain(
     context = open_ledger(home)
     require_dataset(context, dataset)
     recipes = [r for key, r in sorted(context.catalogue.complete().recipes.items()) if dataset in (None, key)]
-    with context.warehouse.reading() as connection:
+    with progress("reading"), context.warehouse.reading() as connection:
         trails = trails_of(connection, recipes, ticker, day)
     if as_json:
         output.print_json({"ticker": ticker, "date": day, "trails": [_document(trail) for trail in trails]})

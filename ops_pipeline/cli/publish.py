@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_ledger
 from ops_pipeline.cli.options import HomeOption, JsonOption
 from ops_pipeline.errors import UserError
@@ -31,7 +32,8 @@ def publish(
     context = open_ledger(home)
     if context.settings.publish == "none":
         raise UserError("OPS_PIPELINE_PUBLISH is none: name what is to be published, such as silver, gold, or unset it.")
-    report = publish_now(context, whole=whole)
+    with progress("publishing") as tell:
+        report = publish_now(context, whole=whole, tell=tell)
     written = {
         "files": len(report.written),
         "rows": sum(file.rows for file in report.written),

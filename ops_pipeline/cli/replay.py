@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_ledger
 from ops_pipeline.cli.options import DatasetsOption, HomeOption, JsonOption
 from ops_pipeline.errors import UserError
@@ -45,7 +46,10 @@ def replay(
         recipes = [recipe for recipe in recipes if recipe.per_ticker]
         if not recipes:
             raise UserError("--ticker is for datasets that have tickers; leave it out to replay the whole dataset.")
-    done = [replay_dataset(context, recipe, new_run_id(), tickers=tickers, to_scratch=to_scratch) for recipe in recipes]
+    with progress("replaying") as tell:
+        done = [
+            replay_dataset(context, recipe, new_run_id(), tickers=tickers, to_scratch=to_scratch, tell=tell) for recipe in recipes
+        ]
     if as_json:
         output.print_json({"replayed": [document(one) for one in done]})
         return

@@ -11,6 +11,7 @@ from typing import Annotated
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_ledger, require_dataset
 from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TickerOption, limit_option, parse_day
 
@@ -33,7 +34,7 @@ def restatements(
 
     context = open_ledger(home)
     require_dataset(context, dataset)
-    with context.warehouse.reading() as connection:
+    with progress("reading"), context.warehouse.reading() as connection:
         found = read_restatements(connection, dataset=dataset, ticker=ticker, since=since, limit=limit)
     if as_json:
         mixed = [{"dataset": d, "ticker": t, "reason": r, "rows": n} for (d, t, r), n in found.mixed.items()]

@@ -36,8 +36,8 @@ def retry(
 ) -> None:
     """Do what is left of a run, of Dagster or of the command line, in a new run.
 
-    Requests that failed, were deferred or got no answer are sent again for the same days, unless a later run has got them; stored files
-    that wait for silver or gold are promoted.
+    Requests that failed, were deferred or got no answer are sent again for the same days, unless a later run has got them.
+    Stored files that wait for silver or gold are promoted. Exit status 1 when some key failed.
     """
     from ops_pipeline.engine.plan import plan
 

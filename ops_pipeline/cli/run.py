@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.interrupt import StopSignals
 from ops_pipeline.cli.options import DatasetsOption, HomeOption, JsonOption, Layer, TodayOption, parse_day
@@ -81,7 +82,7 @@ def run(
     """Fetch what is missing and promote it to silver and gold.
 
     Without options: every key of the universe, from the day after the last one stored. A span asked again never moves that day back.
-    Ctrl-C stops in order: what was fetched is recorded, and the next run goes on from there.
+    Ctrl-C stops in order: what was fetched is recorded, and the next run goes on from there. Exit status 1 when some key failed.
     """
     _check(from_date, to_date, full=full, lookback=lookback)
     screen = RunScreen(as_json=as_json, home=home)
@@ -120,9 +121,10 @@ def conduct(context: Context, keys: Sequence[PartitionKey], options: RunOptions,
     failed = False
     with StopSignals(screen.say) as stop:
         run_id, failed = _go(context, keys, options, screen, stop)
-        if stop.received is None:
-            check_after_run(context, run_id, screen.say)
-        publish_after_run(context, screen.say)
+        with progress("checking and publishing"):
+            if stop.received is None:
+                check_after_run(context, run_id, screen.say)
+            publish_after_run(context, screen.say)
     if stop.received is not None:
         raise typer.Exit(stop.exit_status)
     if failed:

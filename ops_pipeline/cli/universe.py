@@ -212,6 +212,9 @@ def groups(home: HomeOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json({"path": str(found.path), "groups": rows})
         return
+    if not rows:
+        output.say(f"no group yet in {found.path}; `ops-pipeline universe import FILE --group NAME` makes one")
+        return
     columns = (*output.texts("group"), *output.figures("members", "ever", optional=False), *output.texts("datasets", "file"))
     listed = [(r["group"], r["members"], r["ever"], output.first(r["datasets"]), r["path"]) for r in rows]  # type: ignore[arg-type]
     output.show(output.listing(columns, listed))

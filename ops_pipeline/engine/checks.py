@@ -34,6 +34,7 @@ from ops_pipeline.ops.check_results import (
 from ops_pipeline.ops.queries import Finding
 from ops_pipeline.ops.wanted import registered
 from ops_pipeline.ops.watermark import last_expected
+from ops_pipeline.progress import silent
 from ops_pipeline.recipes.checks import Declared, Kind
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver import checks as silver_checks
@@ -45,6 +46,7 @@ if TYPE_CHECKING:
     import duckdb
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.progress import Tell
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.universe import Universe
 
@@ -70,7 +72,7 @@ class _Round:
 
 
 def check_now(
-    context: Context, datasets: Collection[str] | None = None, kinds: Collection[Kind] | None = None
+    context: Context, datasets: Collection[str] | None = None, kinds: Collection[Kind] | None = None, *, tell: Tell = silent
 ) -> list[CheckResult]:
     """Makes the checks over all rows and keeps their results.
 
@@ -78,6 +80,7 @@ def check_now(
         context: the home; its migrations must be applied.
         datasets: of these alone; None: of every dataset with a silver table whose shape the recipe describes.
         kinds: of these kinds alone; None: of all that the recipes declare or imply.
+        tell: takes how many checks are made.
 
     Raises:
         UserError: when the universe or the database cannot be read, or the results not be written.
@@ -85,7 +88,7 @@ def check_now(
     universe = context.universe()
     with context.warehouse.reading() as connection:
         before, shapes = _latest(connection), silver_shapes(connection)
-    return _check(_Round(context, universe, utc_now(), None, {}, before, shapes), datasets, kinds)
+    return _check(_Round(context, universe, utc_now(), None, {}, before, shapes), datasets, kinds, tell)
 
 
 def standing_results(context: Context, connection: duckdb.DuckDBPyConnection, dataset: str | None = None) -> list[CheckResult]:
@@ -126,7 +129,9 @@ def _latest(connection: duckdb.DuckDBPyConnection) -> dict[tuple[str, str], Chec
     return {(r.dataset_key, r.check_name): r for r in latest_results(connection)}
 
 
-def _check(it: _Round, datasets: Collection[str] | None, kinds: Collection[Kind] | None) -> list[CheckResult]:
+def _check(
+    it: _Round, datasets: Collection[str] | None, kinds: Collection[Kind] | None, tell: Tell = silent
+) -> list[CheckResult]:
     # A table of an earlier shape has other columns than its recipe: nothing is merged into it, and promotion says so.
     known = {name: it.context.catalogue.recipes.get(name) for name in sorted(it.shapes)}
     sound = {name: recipe for name, recipe in known.items() if recipe and recipe.columns_hash == it.shapes[name]}
@@ -139,10 +144,12 @@ def _check(it: _Round, datasets: Collection[str] | None, kinds: Collection[Kind]
         and (it.run_id is None or name in it.touched or kind is Kind.FRESH)
     )
     made: list[CheckResult] = []
+    total = len(waiting)
     while waiting:
         with it.context.warehouse.reading() as connection:
             began = monotonic()
             while waiting and monotonic() - began < HOLD_SECONDS:
+                tell(f"checking {waiting[0][0].dataset_key}", total - len(waiting), total)
                 result = _result(it, connection, *waiting.popleft(), sound)
                 made += [result] if result else []
     if made:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ops_pipeline.errors import DatabaseMissingError, UserError
+from ops_pipeline.progress import silent
 from ops_pipeline.publish.publisher import Order, Report, publish
 from ops_pipeline.publish.selection import Selection
 
@@ -15,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.progress import Tell
 
 
-def publish_now(context: Context, *, whole: bool = False) -> Report:
+def publish_now(context: Context, *, whole: bool = False, tell: Tell = silent) -> Report:
     """Publishes the present state of the tables that the settings choose; see `publish`.
 
     Raises:
@@ -40,6 +42,7 @@ def publish_now(context: Context, *, whole: bool = False) -> Report:
             settings.publish_keep_minutes * 60,
         ),
         whole=whole,
+        tell=tell,
     )
 
 

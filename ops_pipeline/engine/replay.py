@@ -21,6 +21,7 @@ from ops_pipeline.ops import migrations
 from ops_pipeline.ops.replays import lost_files, record_replay, replayable, unpromoted
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.service import OpsService
+from ops_pipeline.progress import silent
 from ops_pipeline.silver.comparison import Comparison, compare, take_place
 from ops_pipeline.warehouse import Warehouse, attach_statement
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
     from ops_pipeline.engine.context import Context
     from ops_pipeline.ops.ingestion import PromotionKind
+    from ops_pipeline.progress import Tell
     from ops_pipeline.recipes.models import Recipe
 
 _SCRATCH = "replayed"
@@ -68,6 +70,7 @@ def replay(
     tickers: Sequence[str] | None = None,
     to_scratch: bool = False,
     kind: PromotionKind = "replay",
+    tell: Tell = silent,
 ) -> Replayed:
     """Promotes a dataset's stored answers anew and lets the result take the place of what stands.
 
@@ -78,17 +81,21 @@ def replay(
         tickers: only these; None: all, which is what a recipe with other columns needs.
         to_scratch: change nothing, and keep the database that holds the result.
         kind: what the ledger's rows say of the later promotion.
+        tell: takes how many answers are read.
 
     Raises:
         UserError: a file that silver rests on cannot be promoted any more, the columns changed and only some tickers are wanted, or the
             disk refuses; what stood is as it was.
     """
     with context.leases.held(run_id):
-        return _Replay(context, recipe, run_id, tickers, kind).run(to_scratch=to_scratch)
+        return _Replay(context, recipe, run_id, tickers, kind, tell).run(to_scratch=to_scratch)
 
 
 class _Replay:
-    def __init__(self, context: Context, recipe: Recipe, run_id: str, tickers: Sequence[str] | None, kind: PromotionKind) -> None:
+    def __init__(
+        self, context: Context, recipe: Recipe, run_id: str, tickers: Sequence[str] | None, kind: PromotionKind, tell: Tell
+    ) -> None:
+        self.tell = tell
         self.context, self.recipe, self.run_id, self.tickers, self.kind = context, recipe, run_id, tickers, kind
         self.path = context.settings.home / "replay" / f"{run_id}.duckdb"
         warehouse = Warehouse(self.path, schema_version=migrations.latest_version())
@@ -102,6 +109,7 @@ class _Replay:
             todo = self._begin()
             while True:
                 self._promote(todo)
+                self.tell(f"comparing {self.recipe.dataset_key}")
                 with self._both(read_only=to_scratch) as connection:
                     if to_scratch:
                         found = compare(connection, self.recipe, _SCRATCH, self.tickers)
@@ -141,6 +149,7 @@ class _Replay:
         promoter = Promoter(self.scratch, self.run_id, frozenset({"silver", "gold"}))
         size = self.context.settings.batch_files
         for start in range(0, len(keys), size):
+            self.tell(f"replaying {self.recipe.dataset_key}", start, len(keys))
             with self.context.warehouse.reading() as connection:
                 rows = OpsRepo(connection).get(keys[start : start + size]).values()
             ordered = sorted(map(unpromoted, rows), key=lambda row: row.order)

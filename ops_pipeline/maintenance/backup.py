@@ -26,12 +26,14 @@ from ops_pipeline.errors import BackupError
 from ops_pipeline.files import sync, write_atomically
 from ops_pipeline.ops.backup import copy_bytes, log_of, row_counts
 from ops_pipeline.ops.names import stored_files
+from ops_pipeline.progress import silent
 from ops_pipeline.warehouse import attach_statement
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.progress import Tell
     from ops_pipeline.settings import Settings
 
 DATABASE = "ops.duckdb"
@@ -92,7 +94,7 @@ class Restored:
     configuration: list[str] = field(default_factory=list)
 
 
-def back_up(context: Context, folder: Path, *, bronze: bool = True, keep: int | None = None) -> Backup:
+def back_up(context: Context, folder: Path, *, bronze: bool = True, keep: int | None = None, tell: Tell = silent) -> Backup:
     """Copies the home's database, recipes, universe and bronze files into a folder of backups.
 
     Other runs may go on: the database is copied as it is at one moment, while reading goes on and writing waits.
@@ -102,6 +104,7 @@ def back_up(context: Context, folder: Path, *, bronze: bool = True, keep: int | 
         folder: of all backups; it is made.
         bronze: copy the bronze files that are not there yet.
         keep: remove all backups of the folder but the newest so many; None: none.
+        tell: takes how many bronze files are copied.
 
     Raises:
         BackupError: when the copy cannot be written, or does not hold what the database holds; nothing is left of it.
@@ -118,7 +121,9 @@ def back_up(context: Context, folder: Path, *, bronze: bool = True, keep: int | 
         for left in folder.glob(f"*{_UNFINISHED}"):
             if left != part and left.is_dir():
                 shutil.rmtree(left)
+        tell("copying the database")
         counts, files = _copy_database(context, part / DATABASE, bronze=bronze)
+        tell("proving the copy")
         _fold_and_prove(part / DATABASE, counts)
         backup = Backup(
             folder=place,
@@ -131,7 +136,7 @@ def back_up(context: Context, folder: Path, *, bronze: bool = True, keep: int | 
         )
         if files is not None:
             backup.bronze_files = len(files)
-            backup.bronze_copied, missing = _copy_files(context.settings.bronze_path, folder / BRONZE, files)
+            backup.bronze_copied, missing = _copy_files(context.settings.bronze_path, folder / BRONZE, files, tell)
             backup.bronze_missing, backup.bronze_missing_count = missing[:20], len(missing)
         said = {name: value for name, value in asdict(backup).items() if name not in ("folder", "dropped")}
         write_atomically(part / MANIFEST, json.dumps(said, indent=2).encode())
@@ -180,7 +185,7 @@ def read_manifest(place: Path) -> dict[str, Any]:
     return manifest
 
 
-def restore(context: Context, place: Path) -> Restored:
+def restore(context: Context, place: Path, *, tell: Tell = silent) -> Restored:
     """Puts a backup back: its database into the database's place, its bronze files and configuration where the home has none.
 
     The database that was there is kept beside it. A killed restore leaves the old database or the new one, whole.
@@ -190,12 +195,13 @@ def restore(context: Context, place: Path) -> Restored:
         UserError: runs are going on.
     """
     place = place.absolute()
+    tell("proving the backup")
     manifest = read_manifest(place)
     with context.leases.quiet():
-        return _put_back(context, place, manifest)
+        return _put_back(context, place, manifest, tell)
 
 
-def _put_back(context: Context, place: Path, manifest: dict[str, Any]) -> Restored:
+def _put_back(context: Context, place: Path, manifest: dict[str, Any], tell: Tell) -> Restored:
     # Links resolved: a database that is kept elsewhere is replaced there, and not by a file in the place of its link.
     database = context.settings.database_path.resolve()
     fresh = database.with_name(f"{database.name}.restoring")
@@ -206,7 +212,8 @@ def _put_back(context: Context, place: Path, manifest: dict[str, Any]) -> Restor
         if manifest.get("bronze_files") is not None:
             source = place.parent / BRONZE
             names = [str(p.relative_to(source)).replace(os.sep, "/") for p in source.rglob("*") if p.is_file()]
-            restored.bronze_copied, _ = _copy_files(source, context.settings.bronze_path, names)
+            restored.bronze_copied, _ = _copy_files(source, context.settings.bronze_path, names, tell)
+        tell("copying the database")
         copy_bytes(place / DATABASE, fresh)
         with context.warehouse.replacing() as (_, by):
             by(fresh)
@@ -291,10 +298,11 @@ def _restore_configuration(settings: Settings, place: Path, names: Iterable[str]
     return restored
 
 
-def _copy_files(source: Path, target: Path, names: Iterable[str]) -> tuple[int, list[str]]:
+def _copy_files(source: Path, target: Path, names: Sequence[str], tell: Tell) -> tuple[int, list[str]]:
     """Copies those that the target lacks; gives their number and the names of those that the source lacks."""
     copied, missing, folders = 0, [], set[Path]()
-    for name in names:
+    for number, name in enumerate(names):
+        tell("copying bronze files", number, len(names))
         to = target / name
         if to.exists():
             continue

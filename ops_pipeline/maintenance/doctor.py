@@ -243,7 +243,7 @@ def _published(context: Context) -> Check:
             return Check("published", "ok", "nothing yet: the first run publishes")
         return Check("published", "warning", "nothing is published", "ops-pipeline publish")
     kept = len(versions.all())
-    return Check("published", "ok", f"version {manifest.version}, {len(manifest.tables)} tables; {kept} versions on disk")
+    return Check("published", "ok", f"version {manifest.version}, {len(manifest.tables)} tables; {kept} on disk")
 
 
 def _keys(sources: Iterable[SourceDeclaration]) -> Iterator[Check]:

@@ -24,12 +24,14 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.errors import BronzeError
 from ops_pipeline.files import sync
 from ops_pipeline.ops import names
+from ops_pipeline.progress import silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.progress import Tell
 
 log = logging.getLogger("ops_pipeline.maintenance")
 
@@ -70,12 +72,13 @@ class Purged:
     rows: int
 
 
-def pack(context: Context, *, older_than: timedelta) -> Packed:
+def pack(context: Context, *, older_than: timedelta, tell: Tell = silent) -> Packed:
     """Packs bronze files, dataset by dataset and month by month; hashes and everything else that the ledger says stay.
 
     Args:
         context: the home.
         older_than: files whose answers are younger stay as they are.
+        tell: takes how many files of a dataset are looked at or packed.
 
     Raises:
         UserError: runs go on, or the disk refuses; what was packed by then is packed.
@@ -90,8 +93,14 @@ def pack(context: Context, *, older_than: timedelta) -> Packed:
         done.finished += _finish(context, folder)
         with context.warehouse.reading() as connection:
             waiting = names.unpacked_files(connection, dataset, before)
+        seen = 0
         for month, group in groupby(waiting, key=lambda one: one[0]):
-            sound = [name for _, name in group if _is_sound(context, name)]
+            sound = []
+            for _, name in group:
+                tell(f"packing {folder}", seen, len(waiting))
+                seen += 1
+                if _is_sound(context, name):
+                    sound.append(name)
             for files in _portions(sound):
                 _pack(context, folder, month, files)
                 done.files += len(files)
@@ -99,7 +108,7 @@ def pack(context: Context, *, older_than: timedelta) -> Packed:
     return done
 
 
-def purge(context: Context, *, older_than: timedelta) -> Purged:
+def purge(context: Context, *, older_than: timedelta, tell: Tell = silent) -> Purged:
     """Deletes the bodies of failed requests that a later good answer of their partition made useless; the rows stay, and say so.
 
     Raises:
@@ -112,7 +121,8 @@ def purge(context: Context, *, older_than: timedelta) -> Purged:
             found = names.superseded_errors(connection, at - older_than)
         size = 0
         # First the files: killed in between, the next purge finds the rows again and says of them what is true.
-        for name in found:
+        for number, name in enumerate(found):
+            tell("deleting bodies", number, len(found))
             path = context.settings.bronze_path / name
             with suppress(FileNotFoundError), _on_disk(path):
                 size += path.stat().st_size

@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
     from ops_pipeline.ops.ingestion import DatasetInjestion
 
-MAX_LIMIT = 10_000
+# One more than a command's --limit takes, which asks for one row more to know whether there are any.
+MAX_LIMIT = 10_001
 
 _STAGES = ("bronze", "silver", "gold")
 _RUN_OF = {"bronze": "run_id", "silver": "silver_run_id", "gold": "gold_run_id"}

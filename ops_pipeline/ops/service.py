@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ops_pipeline.errors import DatabaseMissingError
-from ops_pipeline.ops import queries
+from ops_pipeline.ops import browse, queries
 from ops_pipeline.ops.failures import Failure, latest_failures, left_of
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
@@ -125,6 +125,11 @@ class OpsService:
         """A page of partitions and what they cover."""
         with self.warehouse.reading() as connection:
             return queries.coverage(connection, wanted, limit=limit, offset=offset)
+
+    def days(self, since: date, until: date, wanted: queries.RunFilter | None = None) -> list[browse.Day]:
+        """The days of a span, both ends included, on which something was asked for."""
+        with self.warehouse.reading() as connection:
+            return browse.days(connection, since, until, wanted)
 
     # --- what failed ----------------------------------------------------------------------------------------------------------
 

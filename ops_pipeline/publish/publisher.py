@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.files import sync, write_atomically
+from ops_pipeline.progress import silent
 from ops_pipeline.publish.database import (
     MovedError,
     PublishError,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from ops_pipeline.progress import Tell
     from ops_pipeline.publish.database import Task
     from ops_pipeline.publish.layout import Part, Table
     from ops_pipeline.publish.selection import Selection
@@ -93,7 +95,7 @@ class Order:
     keep_seconds: float
 
 
-def publish(order: Order, *, whole: bool = False) -> Report:
+def publish(order: Order, *, whole: bool = False, tell: Tell = silent) -> Report:
     """Publishes the present state of the chosen tables, if it differs from what is published.
 
     Killed at any point, it leaves the version before current, and the next publication tidies up.
@@ -101,6 +103,7 @@ def publish(order: Order, *, whole: bool = False) -> Report:
     Args:
         order: what and where.
         whole: write every file anew.
+        tell: takes how many tables are compared and written.
 
     Raises:
         DatabaseError: what opening the database raises.
@@ -112,7 +115,7 @@ def publish(order: Order, *, whole: bool = False) -> Report:
             before = versions.current_manifest()
             if before and not whole and before.root == _home(versions) and _seen(order) == _read_seen(order.root):
                 return Report(before.version, created=False)
-            return _Publication(order, versions, None if whole else before).run()
+            return _Publication(order, versions, None if whole else before, tell).run()
     except OSError as e:
         raise PublishError(
             f"{e.filename or order.root}: cannot be published ({e.strerror or e}). Free space or make the folder writable; what was"
@@ -137,13 +140,15 @@ def _read_seen(root: Path) -> object:
 
 
 class _Publication:
-    def __init__(self, order: Order, versions: Versions, before: Manifest | None) -> None:
+    def __init__(self, order: Order, versions: Versions, before: Manifest | None, tell: Tell) -> None:
+        self.tell = tell
         self.order, self.versions, self.before = order, versions, before
         self.current = versions.current() if before else None
         self.began = utc_now()
         self.folder = versions.new_folder(self.began)
         self.written: dict[tuple[str, str], File] = {}
         self.objects: tuple[str, ...] = ()
+        self.listed = 0
         self.found: dict[str, tuple[Table, str | None, list[Part]]] = {}
 
     def run(self) -> Report:
@@ -180,10 +185,12 @@ class _Publication:
     def _list(self, connection: duckdb.DuckDBPyConnection) -> Iterable[Task]:
         listed = list_tables(connection, self.order.selection, self.order.days)
         self.objects = list_objects(connection)
+        self.listed = len(listed)
         steps.debug("publishing %d tables", len(listed))
         return [partial(self._compare, table, dataset) for table, dataset in listed]
 
     def _compare(self, table: Table, dataset: str | None, connection: duckdb.DuckDBPyConnection) -> Iterable[Task]:
+        self.tell(f"publishing {table.name}", len(self.found), self.listed)
         known = self._known(table.name)
         table, parts = parts_of(connection, table, known.layout if known else None)
         self.found[table.name] = table, dataset, parts
@@ -193,6 +200,7 @@ class _Publication:
         path = self._path(self.folder, part.table.name, part.file_name)
         path.parent.mkdir(parents=True, exist_ok=True)
         write_part(connection, part, path)
+        self.tell(f"publishing {part.table.name}", len(self.found), self.listed)
         self.written[part.table.name, part.file_name] = File(part.rows, path.stat().st_size)
         steps.debug("published %s", part.table.name)
         return []

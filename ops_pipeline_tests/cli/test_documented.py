@@ -11,7 +11,7 @@ import pytest
 import typer.main
 
 from ops_pipeline import __version__
-from ops_pipeline.cli.app import app
+from ops_pipeline.cli.app import PANELS, app
 from ops_pipeline_tests.cli.command import PROJECT, ok
 
 PAGE = PROJECT / "docs" / "commands.md"
@@ -88,6 +88,22 @@ def test_the_home_can_be_given_and_json_can_be_had(path: tuple[str, ...], comman
     assert "--json" in options or path == ("dashboard",)
     # Services belong to a user's session, not to a home.
     assert "--home" in options or path in (("init",), ("service", "status"), ("service", "uninstall"))
+
+
+@pytest.mark.parametrize("name", [path[0] for path, _ in COMMANDS if len(path) == 1])
+def test_a_command_has_its_place_among_the_others(name: str) -> None:
+    assert typer.main.get_command(app).commands[name].rich_help_panel in PANELS  # type: ignore[attr-defined]
+
+
+def test_tab_completes_commands_and_options(tmp_path: Path) -> None:
+    """What the shell calls at a press of Tab, as `--show-completion` prints it."""
+
+    def completed(line: str) -> list[str]:
+        env = {"_OPS_PIPELINE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+        return ok(cwd=tmp_path, env=env).out.split()
+
+    assert completed("ops-pipeline ru") == ["run", "runs"]
+    assert completed("ops-pipeline runs --s") == ["--since"]
 
 
 def test_version_and_help(tmp_path: Path) -> None:
