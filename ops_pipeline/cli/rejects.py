@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ops_pipeline.cli import output
+from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_ledger, require_dataset
 from ops_pipeline.cli.ledger import find_run
 from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TickerOption, limit_option
@@ -142,7 +143,7 @@ def retry(
 
     context = open_ledger(home)
     chosen = _chosen(context, dataset, ticker, run)
-    with output.busy("reading again"):
+    with progress("reading again"):
         done = retry_files(context, chosen) if chosen else []
     if as_json:
         output.print_json({"retried": [_document(one) for one in done]})
