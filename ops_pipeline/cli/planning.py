@@ -21,7 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.engine.forecast import Forecast
     from ops_pipeline.engine.plan import PlannedKey
+    from ops_pipeline.sources.limits import Left
+
+# A run that takes less is not worth a word.
+_WORTH_TELLING = 60.0
 
 DUE_EXAMPLE = "Example: ops-pipeline due --today 2013-03-01 --verdict due"
 
@@ -59,11 +64,12 @@ def due(
     counts = Counter(_verdict(item) for item in found)
     shown = [item for item in found if verdict in (None, _verdict(item))]
     if as_json:
-        output.print_json({"today": context.settings.today, "verdicts": dict(counts), **_document(shown)})
+        output.print_json({"today": context.settings.today, "verdicts": dict(counts), **_document(context, shown)})
         return
     if shown:
         # What is due comes first: it must not stand behind the end of the table.
         _print([*(p for p in shown if p.verdict is None), *(p for p in shown if p.verdict is not None)], limit, idle=True)
+    _print_sources(context, shown)
     told = output.counts({name: counts[name] for name in Verdict if counts[name]}) if counts else "no key"
     output.say(f"{told}; to ask: {output.command('run', home)}" if counts[Verdict.DUE] else f"{told}; nothing is due")
 
@@ -84,14 +90,15 @@ def accept_missing_ledger(context: Context) -> None:
         return
 
 
-def report_dry_run(planned: Sequence[PlannedKey], *, as_json: bool) -> None:
-    """Shows the requests that a run would send, and what it would do besides."""
+def report_dry_run(context: Context, planned: Sequence[PlannedKey], *, as_json: bool) -> None:
+    """Shows the requests that a run would send, what they cost the vendors' quotas, and what it would do besides."""
     if as_json:
-        output.print_json({"dry_run": True, **_document(planned)})
+        output.print_json({"dry_run": True, **_document(context, planned)})
         return
     busy = [item for item in planned if item.verdict is None]
     if busy:
         _print(busy, None)
+        _print_sources(context, busy)
     requests = sum(len(item.requests) for item in planned)
     idle = Counter(item.verdict.value for item in planned if item.verdict is not None)
     rest = f"; {output.counts(idle)}" if idle else ""
@@ -99,8 +106,77 @@ def report_dry_run(planned: Sequence[PlannedKey], *, as_json: bool) -> None:
     output.say(f"{sent}{rest}; nothing was sent or written")
 
 
-def _document(planned: Sequence[PlannedKey]) -> dict[str, Any]:
+def _print_sources(context: Context, planned: Sequence[PlannedKey]) -> None:
+    """A line for every source that would be asked: how much, what is left of its quotas, and how many nights that takes."""
+    from rich.text import Text
+
+    from ops_pipeline.engine.forecast import forecasts
+
+    rows: list[tuple[object, ...]] = []
+    for it in forecasts(context, planned):
+        name = f"{it.source} ({it.plan})" if it.plan else it.source
+        about: tuple[object, ...] = (name, it.requests)
+        done: object = _nights(it)
+        for quota in it.quotas:
+            resets = "with each hour" if quota.period == "hour" else quota.resets_at
+            rows.append((*about, _left(quota), resets, done))
+            about, done = ("", ""), ""
+        if not it.quotas:
+            rows.append((*about, "no quota", "", done))
+    if rows:
+        columns = (
+            *(
+                output.Column("source", whole=True),
+                *output.figures("requests", optional=False),
+                output.Column("left", whole=True),
+            ),
+            *output.texts("anew", "done"),
+        )
+        output.show(output.listing(columns, ([Text() if value == "" else value for value in row] for row in rows)))
+
+
+def _left(quota: Left) -> str:
+    write = output.size if quota.what == "bytes" else "{:,}".format
+    what = "" if quota.what == "bytes" else f" {quota.what}"
+    return f"{write(quota.left)} of {write(quota.amount)}{what} {'an' if quota.period == 'hour' else 'a'} {quota.period}"
+
+
+def _nights(it: Forecast) -> str:
+    """When all is asked, in words."""
+    if it.first_night == it.requests:
+        return f"in this run, {_duration(it.seconds)} at least" if it.seconds >= _WORTH_TELLING else "in this run"
+    paused = f"not before {output.moment(it.paused_until)}, when the vendor's pause ends; " if it.paused_until else ""
+    all_of_it = "more than ten years" if it.nights is None else output.number(it.nights, "night")
+    return f"{paused}{it.first_night:,} in this run, all in {all_of_it}"
+
+
+def _document(context: Context, planned: Sequence[PlannedKey]) -> dict[str, Any]:
+    from ops_pipeline.engine.forecast import forecasts
+
     return {
+        "sources": [
+            {
+                "source": it.source,
+                "plan": it.plan,
+                "requests": it.requests,
+                "quotas": [
+                    {
+                        "period": q.period,
+                        "what": q.what,
+                        "amount": q.amount,
+                        "used": q.used,
+                        "left": q.left,
+                        "resets_at": q.resets_at,
+                    }
+                    for q in it.quotas
+                ],
+                "paused_until": it.paused_until,
+                "in_this_run": it.first_night,
+                "nights": it.nights,
+                "seconds_at_least": round(it.seconds, 1),
+            }
+            for it in forecasts(context, planned)
+        ],
         "requests": [
             {
                 "dataset": item.key.dataset,
@@ -140,3 +216,9 @@ def _lines(item: PlannedKey, *, idle: bool) -> list[tuple[object, ...]]:
     if item.pending:
         lines.append((*name, None, None, f"{output.number(len(item.pending), 'stored file')} to promote"))
     return lines or [(*name, None, None, item.reason)]
+
+
+def _duration(seconds: float) -> str:
+    from ops_pipeline.engine.progress import duration
+
+    return duration(seconds)

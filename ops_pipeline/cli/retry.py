@@ -50,7 +50,7 @@ def retry(
     options = _options(context, given)
     keys = list(options.windows or ())
     if dry_run:
-        report_dry_run(plan(context, keys, options), as_json=as_json)
+        report_dry_run(context, plan(context, keys, options), as_json=as_json)
         return
     if not keys and not as_json:
         output.say(f"nothing is left of run {given}")

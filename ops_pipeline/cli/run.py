@@ -103,7 +103,7 @@ def run(
     )
     if dry_run:
         accept_missing_ledger(context)
-        report_dry_run(plan(context, keys, options), as_json=as_json)
+        report_dry_run(context, plan(context, keys, options), as_json=as_json)
         return
     conduct(context, keys, options, screen)
 

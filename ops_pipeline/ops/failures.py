@@ -122,7 +122,8 @@ def _asked_since(row: dict[str, Any]) -> datetime:
     started: datetime
     ended: datetime
     started, ended = row["bronze_injest_start_time"], row["bronze_injest_end_time"]
-    return started - _RECORDED_WITHIN if started == ended else started or ended
+    since: datetime = started - _RECORDED_WITHIN if started == ended else started or ended
+    return since
 
 
 def _failure(row: dict[str, Any]) -> Failure:

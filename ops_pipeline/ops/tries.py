@@ -98,6 +98,24 @@ def tries_of(
     return {lacking[number]: Tries(count, at, through) for number, count, at, through in found}
 
 
+def last_tried(
+    connection: duckdb.DuckDBPyConnection, requests: Sequence[tuple[PartitionKey, date | None, date | None]]
+) -> dict[int, datetime]:
+    """Place of a request -> when any of its days was last asked for and answered, were it by an error; one never asked for is left out."""
+    table = partition_table([partition for partition, _, _ in requests])
+    for name, place in (("from_date", 1), ("to_date", 2)):
+        table = table.append_column(name, pa.array([request[place] for request in requests], pa.date32()))
+    with registered(connection, "wanted", table):
+        found = connection.execute(
+            f"""SELECT w.number, max(f.bronze_injest_end_time) FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
+            WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty', 'failed')
+                AND (w.from_date IS NULL OR f.requested_from_date IS NULL
+                    OR (f.requested_from_date <= w.to_date AND f.requested_to_date >= w.from_date))
+            GROUP BY w.number"""
+        ).fetchall()
+    return dict(found)
+
+
 def answers_by_period(
     connection: duckdb.DuckDBPyConnection, partitions: Iterable[PartitionKey]
 ) -> dict[PartitionKey, dict[date, PeriodAnswers]]:

@@ -196,6 +196,22 @@ class SharedLimits:
                 found.append(Left(period, what, amount, used, _moment(self._end(period, now))))
         return found
 
+    def symbols_asked(self) -> dict[str, set[str]]:
+        """Period (day, month) -> the symbols that were asked about in it, where their number is limited."""
+        day = self._day(self._clock())
+        periods = {"day": day, "month": day[:7]}
+        counted = [period for period, what, _ in self._limits.quotas if what == "symbols"]
+        if not counted or not self._path.exists():
+            return {}
+        with self._transaction() as db:
+            asked = "SELECT symbol FROM symbols WHERE period = ?"
+            return {period: {symbol for (symbol,) in db.execute(asked, (periods[period],))} for period in counted}
+
+    def paused_until(self) -> datetime | None:
+        """Until when the vendor wants to be left alone; None where it does not."""
+        until = self._paused_until(self._clock())
+        return None if until is None else _moment(until)
+
     def close(self) -> None:
         """Lets the file go."""
         if self._connection is not None:

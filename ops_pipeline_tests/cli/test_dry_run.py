@@ -15,6 +15,8 @@ def test_a_home_that_does_not_exist_is_not_made(tmp_path: Path) -> None:
     about = ("run", "--dry-run", "--home", tmp_path / "home", "--today", "2013-03-01")
     document = ok(*about, "--json").document
     assert len(document["requests"]) == 6
+    (sample,) = document["sources"]
+    assert (sample["source"], sample["requests"], sample["quotas"], sample["nights"]) == ("sample", 6, [], 1)
     assert {(r["from"], r["to"]) for r in document["requests"] if r["ticker"] == "-"} == {("1999-01-04", "2013-03-01")}
     table = ok(*about)
     assert all(ticker in table.out for ticker in ("AAPL", "FB", "GOOG", "IBM", "MSFT", "2000-03-01"))
