@@ -16,6 +16,7 @@ from ops_pipeline.cli import (
     database,
     datasets,
     doctor,
+    gaps,
     home_folder,
     ledger,
     maintenance,
@@ -80,6 +81,7 @@ app.add_typer(service.app, name="service", rich_help_panel=NIGHT)
 app.command("runs", epilog=ledger.RUNS_EXAMPLE, rich_help_panel=LOOK)(ledger.runs)
 app.command("show", epilog=ledger.SHOW_EXAMPLE, rich_help_panel=LOOK)(ledger.show)
 app.command("coverage", epilog=ledger.COVERAGE_EXAMPLE, rich_help_panel=LOOK)(ledger.coverage)
+app.command("gaps", epilog=gaps.EXAMPLE, rich_help_panel=LOOK)(gaps.gaps)
 app.command("checks", epilog=checks.EXAMPLE, rich_help_panel=LOOK)(checks.checks)
 app.add_typer(rejects.app, name="rejects", rich_help_panel=LOOK)
 app.command("sql", epilog=database.SQL_EXAMPLE, rich_help_panel=LOOK)(database.sql)

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
-from ops_pipeline.ops.watermark import expected_sessions, good_spans, watermark
+from ops_pipeline.ops.gaps import GapKind, gaps_of
+from ops_pipeline.ops.watermark import good_spans, watermark
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.check_results import CheckResult as DataCheck
     from ops_pipeline.ops.drift import Drift
     from ops_pipeline.ops.failures import Failure
+    from ops_pipeline.ops.gaps import Gap
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.queries import Finding, RunSummary
+    from ops_pipeline.ops.sessions import Sessions
     from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
 
@@ -98,9 +100,9 @@ class Cell:
 
     Attributes:
         sessions: expected sessions from the first covered day, or the dataset's first date, to the last one expected.
-        covered: those of them that complete requests cover.
+        covered: those of them that complete requests cover, less those that silver lacks where each must have rows.
         behind: expected sessions after the watermark.
-        gaps: spans of days between covered ones, where a session was expected.
+        gaps: first and last session of each hole.
     """
 
     dataset: str
@@ -172,44 +174,40 @@ class Quality:
     data_checks: list[DataCheck] = field(default_factory=list)
 
 
-def sessions_between(calendar: str, from_date: date, to_date: date) -> int:
-    """Expected sessions of two days and those between them: every day, or Mondays to Fridays."""
-    days = (to_date - from_date).days + 1
-    if days <= 0:
-        return 0
-    if calendar == "daily":
-        return days
-    weeks, rest = divmod(days, 7)
-    return weeks * 5 + sum((from_date + timedelta(days=k)).weekday() < 5 for k in range(rest))
-
-
-def freshness(state: DatasetState, recipe: Recipe | None, expected: date | None) -> Freshness:
+def freshness(state: DatasetState, recipe: Recipe | None, sessions: Sessions | None, expected: date | None) -> Freshness:
     """How fresh a dataset is; `expected` is the last day that a run could have by now (`watermark.last_expected`)."""
-    if recipe is None or recipe.date_column is None or expected is None:
+    if recipe is None or sessions is None or recipe.date_column is None or expected is None:
         return Freshness(state, None, 0, UNKNOWN)
     if state.to_date is None:
         return Freshness(state, expected, 0, STALE)
-    behind = sessions_between(recipe.calendar, state.to_date + timedelta(days=1), expected)
+    behind = sessions.count(state.to_date + timedelta(days=1), expected)
     if behind == 0:
         done = recipe.last_date is not None and state.to_date >= recipe.last_date
         return Freshness(state, expected, 0, ENDED if done else FRESH)
     return Freshness(state, expected, behind, LATE if behind <= LATE_SESSIONS else STALE)
 
 
-def cell(row: dict[str, Any], spans: Sequence[Span], recipe: Recipe | None, expected: date | None) -> Cell:
-    """One partition's coverage from its ledger figures and the days that its complete requests cover."""
-    gaps = [
-        (a.to_date + timedelta(days=1), b.from_date - timedelta(days=1))
-        for a, b in pairwise(spans)
-        if recipe is None or expected_sessions(recipe.calendar, a.to_date + timedelta(days=1), b.from_date - timedelta(days=1))
-    ]
-    sessions = covered = behind = 0
-    if recipe is not None and recipe.first_date is not None and expected is not None:
+def cell(
+    row: dict[str, Any],
+    spans: Sequence[Span],
+    recipe: Recipe | None,
+    sessions: Sessions | None,
+    expected: date | None,
+    holes: Sequence[Gap] = (),
+) -> Cell:
+    """One partition's coverage from its ledger figures, the days that its complete requests cover, and the sessions that silver lacks.
+
+    What a gap is, `ops.gaps` decides, as for the command and for runs.
+    """
+    found: list[Gap] = []
+    expected_count = covered = behind = 0
+    if recipe is not None and sessions is not None and recipe.first_date is not None and expected is not None:
         start = recipe.first_date
-        sessions = sessions_between(recipe.calendar, start, expected)
-        covered = sum(sessions_between(recipe.calendar, max(s.from_date, start), min(s.to_date, expected)) for s in spans)
+        found = gaps_of(spans, start, expected, sessions, holes)
+        expected_count = sessions.count(start, expected)
+        covered = expected_count - sum(gap.sessions for gap in found)
         reached = watermark(spans, start)
-        behind = sessions_between(recipe.calendar, reached + timedelta(days=1) if reached else start, expected)
+        behind = sessions.count(reached + timedelta(days=1) if reached else start, expected)
     return Cell(
         dataset=row["dataset"],
         ticker=row["ticker"],
@@ -219,10 +217,10 @@ def cell(row: dict[str, Any], spans: Sequence[Span], recipe: Recipe | None, expe
         from_date=row["from_date"],
         to_date=row["to_date"],
         last_answer=row["last_answer"],
-        sessions=sessions,
+        sessions=expected_count,
         covered=covered,
         behind=behind,
-        gaps=gaps,
+        gaps=[(gap.from_date, gap.to_date) for gap in found if gap.kind is GapKind.HOLE],
     )
 
 

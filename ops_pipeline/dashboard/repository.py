@@ -17,6 +17,7 @@ from ops_pipeline.dashboard import models
 from ops_pipeline.dashboard.models import Page
 from ops_pipeline.engine.checks import standing_results
 from ops_pipeline.engine.context import Context, build_context
+from ops_pipeline.engine.gaps import datasets_with_holes, holes_of
 from ops_pipeline.gold import series as gold_series
 from ops_pipeline.ops import browse, queries
 from ops_pipeline.ops.drift import list_drift
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from ops_pipeline.gold.series import Point
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.queries import RunFilter, RunSummary
+    from ops_pipeline.ops.sessions import Sessions
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.settings import Settings
 
@@ -92,13 +94,13 @@ class Repository:
             failures = [f for f in latest_failures(connection, limit=1000) if f.is_one and f.partition in wanted]
             return models.Overview(
                 newest=newest[0],
-                freshness=[self._freshness(state) for state in browse.dataset_states(connection)],
+                freshness=[self._freshness(state, calendars) for state in browse.dataset_states(connection)],
                 failures=failures[:SHOWN_FAILURES],
                 more_failures=len(failures) > SHOWN_FAILURES,
                 days=browse.days(connection, last[1] - timedelta(days=GROWTH_DAYS), last[1]),
             )
 
-        wanted = self.context.universe()
+        wanted, calendars = self.context.universe(), self._calendars()
         return self._read(("overview",), read)
 
     def years(self) -> list[int]:
@@ -154,9 +156,10 @@ class Repository:
 
         def read(connection: Any) -> Page[list[models.Cell]]:
             names = browse.covered_tickers(connection, wanted, limit=limit + 1, offset=offset)
-            cells = self._cells(connection, wanted, names[:limit])
+            cells = self._cells(connection, wanted, names[:limit], calendars)
             return Page([[c for c in cells if c.ticker == n] for n in names[:limit]], offset, len(names) > limit)
 
+        calendars = self._calendars()
         return self._read(("coverage", wanted, limit, offset), read)
 
     def partition(self, partition: PartitionKey, *, offset: int = 0) -> models.PartitionHistory:
@@ -167,7 +170,9 @@ class Repository:
             shown = newest[offset : offset + PAGE_FILES + 1]
             if offset + PAGE_FILES >= STEP_FILES:
                 shown = browse.partition_files(connection, partition, limit=PAGE_FILES + 1, offset=offset)
-            cells = self._cells(connection, queries.RunFilter(dataset=partition.dataset, ticker=partition.ticker), None)
+            cells = self._cells(
+                connection, queries.RunFilter(dataset=partition.dataset, ticker=partition.ticker), None, calendars
+            )
             recipe = self.context.catalogue.recipes.get(partition.dataset)
             dated = recipe is not None and recipe.mode.has_watermark and recipe.first_date is not None
             return models.PartitionHistory(
@@ -179,6 +184,7 @@ class Repository:
                 else [],
             )
 
+        calendars = self._calendars()
         return self._read(("partition", partition, offset), read)
 
     def datasets(self) -> list[str]:
@@ -244,18 +250,29 @@ class Repository:
             return None
         return last_expected(recipe, utc_now(), self.settings.today)
 
-    def _freshness(self, state: browse.DatasetState) -> models.Freshness:
-        recipe = self.context.catalogue.recipes.get(state.dataset)
-        return models.freshness(state, recipe, self._expected(recipe))
+    def _calendars(self) -> dict[str, Sessions]:
+        """The calendar of every dataset that the ledger knows. The first look at an exchange's takes seconds: never under the lock."""
+        recipes = self.context.catalogue.recipes
+        return {name: self.context.calendars.of(recipes[name]) for name in self.datasets() if name in recipes}
 
-    def _cells(self, connection: Any, wanted: RunFilter, tickers: list[str] | None) -> list[models.Cell]:
+    def _freshness(self, state: browse.DatasetState, calendars: dict[str, Sessions]) -> models.Freshness:
+        recipe = self.context.catalogue.recipes.get(state.dataset)
+        return models.freshness(state, recipe, calendars.get(state.dataset), self._expected(recipe))
+
+    def _cells(
+        self, connection: Any, wanted: RunFilter, tickers: list[str] | None, calendars: dict[str, Sessions]
+    ) -> list[models.Cell]:
         rows = queries.coverage(connection, wanted, tickers=tickers)
-        covered = islands_of(connection, (PartitionKey(r["ticker"], r["dataset"]) for r in rows))
+        keys = [PartitionKey(r["ticker"], r["dataset"]) for r in rows]
+        covered = islands_of(connection, keys)
+        expecting = datasets_with_holes(self.context, [key for key in keys if key.dataset in calendars])
+        holes = holes_of(connection, expecting, utc_now(), self.settings.today)
         made = []
         for row in rows:
             recipe = self.context.catalogue.recipes.get(row["dataset"])
-            spans = covered.get(PartitionKey(row["ticker"], row["dataset"]), [])
-            made.append(models.cell(row, spans, recipe, self._expected(recipe)))
+            key = PartitionKey(row["ticker"], row["dataset"])
+            sessions = calendars.get(key.dataset)
+            made.append(models.cell(row, covered.get(key, []), recipe, sessions, self._expected(recipe), holes.get(key, ())))
         return made
 
     def _in_dagster(self, run_id: str) -> bool:

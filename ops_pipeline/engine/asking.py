@@ -11,6 +11,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo
 
+from ops_pipeline.ops.gaps import hole_windows
 from ops_pipeline.ops.periods import missing_periods, period_of, periods_between, placeholder_values
 from ops_pipeline.ops.watermark import Window, due_by_cadence, lacking_windows, last_expected, start_date
 from ops_pipeline.recipes.modes import OWN_CALENDARS, RequestMode
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from ops_pipeline.engine.plan import RunOptions
+    from ops_pipeline.ops.gaps import Gap
     from ops_pipeline.ops.periods import PeriodAnswers
     from ops_pipeline.ops.sessions import Sessions
     from ops_pipeline.ops.watermark import Span
@@ -36,10 +38,12 @@ class Wish:
         window: its days; None: it has none.
         lacks: the first session in it that no answer has given, where each session must have rows; such a request keeps the pauses of
             `ops.tries`.
+        inner: it lies inside days that are covered: the key is up to date all the same.
     """
 
     window: Window | None
     lacks: date | None = None
+    inner: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +72,14 @@ class Told:
         answered_at: when it was last answered.
         periods: answers by the first day of their period.
         again: why the whole history is due though it was asked before; None where it is not.
+        holes: sessions inside the covered days that silver lacks, where each must have rows.
     """
 
     spans: Sequence[Span] = ()
     answered_at: datetime | None = None
     periods: Mapping[date, PeriodAnswers] = field(default_factory=dict)
     again: str | None = None
+    holes: Sequence[Gap] = ()
 
 
 def wishes_of(
@@ -144,15 +150,25 @@ def _windows(recipe: Recipe, told: Told, sessions: Sessions, options: RunOptions
     found = lacking_windows(
         told.spans, recipe.first_date, end, lookback_days=max(lookback, early.days), floor=floor, calendar=calendar
     )
-    if found and recipe.cadence != "daily" and told.spans and not due_by_cadence(recipe, told.answered_at, now, options.today):
+    holes = hole_windows(told.holes, told.spans, start, end, lookback)
+    if (
+        (found or holes)
+        and recipe.cadence != "daily"
+        and told.spans
+        and not due_by_cadence(recipe, told.answered_at, now, options.today)
+    ):
         return Wishes([], f"already answered in this period ({recipe.cadence})", end)
-    if not found and options.lookback_days and end >= start and told.spans:
+    if not found and not holes and options.lookback_days and end >= start and told.spans:
         # The overlap that a user asked for by name though nothing new is expected.
         return Wishes([Wish(Window(max(start, end - timedelta(days=lookback - 1)), end))], f"looked back {lookback} days", end)
+    inner = [Wish(window, day, inner=True) for window, day in holes]
     if not found:
-        return Wishes([], f"everything through {end} is stored", end, unknown)
+        reason = f"everything through {end} is stored"
+        if inner:
+            reason += f", but for {len(inner)} {'hole' if len(inner) == 1 else 'holes'}"
+        return Wishes(inner, reason, end, unknown)
     reason = f"nothing stored since {found[0][0].from_date}" if told.spans else "nothing stored yet"
-    return Wishes([Wish(window, _lacks(recipe, sessions, day)) for window, day in found], reason, end, unknown)
+    return Wishes([*inner, *(Wish(window, _lacks(recipe, sessions, day)) for window, day in found)], reason, end, unknown)
 
 
 def _lacks(recipe: Recipe, sessions: Sessions, day: date) -> date | None:

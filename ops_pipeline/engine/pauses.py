@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 def pause(context: Context, items: Sequence[PlannedKey], now: datetime) -> None:
     """Takes out the requests for sessions that the vendor did not give a short while ago, or so often that it has none.
 
-    A key that is left without requests gets its verdict, `suspect` or `vendor_has_none`, with what was tried and when it is asked again.
+    A key that is left without requests gets its verdict, `suspect` or `vendor_has_none`, with what was tried and when it is asked again. A
+    hole inside covered days is no verdict on the key.
     """
     wanted = [(item.key, day) for item in items for _, day in item.lacking]
     if not wanted:
@@ -39,12 +40,16 @@ def pause(context: Context, items: Sequence[PlannedKey], now: datetime) -> None:
         for request, day in item.lacking:
             tries = told.get((item.key, day))
             if tries is not None:
-                again = asked_again_at(tries, item.end or day)
+                again = asked_again_at(tries, request.to_date or day)
                 if again > now:
                     early[request.request_id] = again, day, tries
                 elif not early:
                     item.reason = f"no answer has {day}, which is a session ({_asked(tries)})"
         item.requests = [request for request in item.requests if request.request_id not in early]
+        inner = item.inner & early.keys()
+        early = {name: waiting for name, waiting in early.items() if name not in inner}
+        if inner and not early and not item.requests:
+            item.reason += "; `ops-pipeline gaps` lists what no answer has"
         if early and not item.requests:
             again, day, tries = min(early.values(), key=lambda waiting: waiting[0])
             none = all(waiting.in_vain for _, _, waiting in early.values())

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.asking import Told, beginning, request_of, wishes_of, within
+from ops_pipeline.engine.gaps import datasets_with_holes, holes_of
 from ops_pipeline.engine.not_in_plan import leave_out
 from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
 from ops_pipeline.engine.own_files import Imports
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.ops.gaps import Gap
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.periods import PeriodAnswers
     from ops_pipeline.ops.watermark import Span
@@ -81,7 +83,7 @@ class PlannedKey:
         reason: why, in one sentence.
         again: whether the whole history is due though it was asked before: its adjustment basis is old.
         lacking: requests that are sent for a session which no answer has given yet, each with that session.
-        end: the last day that could be asked for.
+        inner: of these requests, the ids of those for holes inside covered days.
         unknown: why the calendar cannot say whether the key is up to date; empty where it can.
     """
 
@@ -93,7 +95,7 @@ class PlannedKey:
     reason: str = ""
     again: bool = False
     lacking: list[tuple[Request, date]] = field(default_factory=list)
-    end: date | None = None
+    inner: set[str] = field(default_factory=set)
     unknown: str = ""
 
 
@@ -108,6 +110,7 @@ class _Known:
     imported: dict[str, datetime] = field(default_factory=dict)
     again: dict[PartitionKey, str] = field(default_factory=dict)
     periods: dict[PartitionKey, dict[date, PeriodAnswers]] = field(default_factory=dict)
+    holes: dict[PartitionKey, list[Gap]] = field(default_factory=dict)
 
 
 def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
@@ -210,10 +213,12 @@ def verdicts(context: Context, keys: Sequence[PartitionKey], options: RunOptions
 
 
 def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions, now: datetime) -> _Known:
+    expecting = datasets_with_holes(context, keys) if "bronze" in options.layers else {}
     try:
         with context.warehouse.reading() as connection:
             repo = OpsRepo(connection)
             known = _Known()
+            known.holes.update(holes_of(connection, expecting, now, options.today))
             undated = [k for k in keys if not context.catalogue.recipes[k.dataset].mode.has_watermark]
             if "bronze" in options.layers:
                 known.islands.update(repo.islands(keys))
@@ -269,16 +274,16 @@ def _decide(
         item.reason = "asked again as it was asked" if item.requests else ""
         return
     told = Told(
-        known.islands.get(item.key, ()), known.answers.get(item.key), known.periods.get(item.key, {}), known.again.get(item.key)
-    )
+        known.islands.get(item.key, ()), known.answers.get(item.key), known.periods.get(item.key, {}), known.again.get(item.key),
+        known.holes.get(item.key, ()),
+    )  # fmt: skip
     floor = context.catalogue.sources[recipe.source].earliest
     sessions = context.calendars.of(recipe)
     found = wishes_of(beginning(recipe, since), told, sessions, options, now, floor=floor)
     item.requests = [request_of(recipe, item.key, wish.window) for wish in found.wishes]
     item.reason = found.reason
     item.again = told.again is not None and bool(item.requests)
-    lacking = [(request, wish.lacks) for request, wish in zip(item.requests, found.wishes, strict=True) if wish.lacks]
-    if lacking:
-        item.lacking, item.end = lacking, found.end
+    item.lacking = [(request, wish.lacks) for request, wish in zip(item.requests, found.wishes, strict=True) if wish.lacks]
+    item.inner = {request.request_id for request, wish in zip(item.requests, found.wishes, strict=True) if wish.inner}
     if found.unknown:
         item.unknown = f"{found.reason}; the calendar {sessions.name} is known through {sessions.known_through} only"

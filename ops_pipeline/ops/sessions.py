@@ -43,6 +43,10 @@ class Sessions(Protocol):
         """The sessions between two days, both included, in order; only those that are known."""
         ...
 
+    def count(self, first: date, last: date) -> int:
+        """How many sessions `between` has; none where the first day is behind the last."""
+        ...
+
     def knows(self, day: date) -> bool:
         """Whether the calendar can say of a day whether it is a session."""
         ...
@@ -81,6 +85,14 @@ class RuleSessions:
         """See `Sessions`."""
         days = (first + timedelta(days=k) for k in range((last - first).days + 1))
         return [day for day in days if self.name == "daily" or day.weekday() < 5]
+
+    def count(self, first: date, last: date) -> int:
+        """See `Sessions`."""
+        days = max(0, (last - first).days + 1)
+        if self.name == "daily":
+            return days
+        weeks, rest = divmod(days, 7)
+        return weeks * 5 + sum((first + timedelta(days=k)).weekday() < 5 for k in range(rest))
 
     def knows(self, day: date) -> bool:
         """See `Sessions`."""
@@ -129,6 +141,10 @@ class ExchangeSessions:
     def between(self, first: date, last: date) -> list[date]:
         """See `Sessions`."""
         return list(self.days[bisect_left(self.days, first) : bisect_right(self.days, last)])
+
+    def count(self, first: date, last: date) -> int:
+        """See `Sessions`."""
+        return max(0, bisect_right(self.days, last) - bisect_left(self.days, first))
 
     def knows(self, day: date) -> bool:
         """See `Sessions`."""

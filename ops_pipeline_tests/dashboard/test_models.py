@@ -2,26 +2,19 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ops_pipeline.dashboard import models
 from ops_pipeline.ops.browse import DatasetState
-from ops_pipeline.ops.watermark import Span, expected_sessions
+from ops_pipeline.ops.gaps import Gap, GapKind
+from ops_pipeline.ops.sessions import RuleSessions
+from ops_pipeline.ops.watermark import Span
 from ops_pipeline_tests.lake import Lake, body_of, price_recipe
 
-DAYS = st.dates(date(1990, 1, 1), date(2040, 1, 1))
-
-
-@given(DAYS, st.integers(-3, 900), st.sampled_from(["daily", "weekdays"]))
-def test_sessions_are_counted_as_one_by_one(begin: date, length: int, calendar: str) -> None:
-    end = begin + timedelta(days=length)
-    one_by_one = sum(expected_sessions(calendar, begin + timedelta(days=n), begin + timedelta(days=n)) for n in range(length + 1))
-    assert models.sessions_between(calendar, begin, end) == one_by_one
+WEEKDAYS, DAILY = RuleSessions("weekdays"), RuleSessions("daily")
 
 
 def _state(to_date: date | None) -> DatasetState:
@@ -39,14 +32,14 @@ def _state(to_date: date | None) -> DatasetState:
     ],
 )
 def test_freshness_counts_sessions_not_days(reached: date | None, verdict: str, behind: int) -> None:
-    found = models.freshness(_state(reached), price_recipe(calendar="weekdays"), date(2024, 3, 10))  # a Sunday
+    found = models.freshness(_state(reached), price_recipe(calendar="weekdays"), WEEKDAYS, date(2024, 3, 10))  # a Sunday
     assert (found.verdict, found.behind) == (verdict, behind)
 
 
 def test_a_dataset_behind_its_last_date_is_ended_and_one_without_recipe_is_unknown() -> None:
     ended = price_recipe(last_date=date(2024, 3, 8))
-    assert models.freshness(_state(date(2024, 3, 8)), ended, date(2024, 3, 8)).verdict == models.ENDED
-    assert models.freshness(_state(date(2024, 3, 8)), None, None).verdict == models.UNKNOWN
+    assert models.freshness(_state(date(2024, 3, 8)), ended, DAILY, date(2024, 3, 8)).verdict == models.ENDED
+    assert models.freshness(_state(date(2024, 3, 8)), None, None, None).verdict == models.UNKNOWN
 
 
 def test_coverage_counts_expected_sessions_and_names_gaps_that_hold_one() -> None:
@@ -58,12 +51,17 @@ def test_coverage_counts_expected_sessions_and_names_gaps_that_hold_one() -> Non
         Span(date(2024, 1, 8), date(2024, 1, 12), date(2024, 1, 8)),  # only a weekend between: no gap
         Span(date(2024, 1, 22), date(2024, 1, 26), date(2024, 1, 22)),
     ]
-    cell = models.cell(row, spans, recipe, date(2024, 2, 2))
-    assert cell.gaps == [(date(2024, 1, 13), date(2024, 1, 21))]
+    cell = models.cell(row, spans, recipe, WEEKDAYS, date(2024, 2, 2))
+    assert cell.gaps == [(date(2024, 1, 15), date(2024, 1, 19))]
     assert (cell.sessions, cell.covered) == (25, 15)
     assert cell.share == 0.6
     # The watermark is the end of the first island: all behind the weekend is still to come.
     assert cell.behind == 20
+    # A session that no answer has, inside the covered days, is a gap as it is for `ops-pipeline gaps`.
+    lacking = Gap(date(2024, 1, 10), date(2024, 1, 10), 1, GapKind.HOLE)
+    cell = models.cell(row, spans, recipe, WEEKDAYS, date(2024, 2, 2), [lacking])
+    assert cell.gaps == [(date(2024, 1, 10), date(2024, 1, 10)), (date(2024, 1, 15), date(2024, 1, 19))]
+    assert cell.covered == 14
 
 
 def test_a_timeline_holds_what_the_run_moved_and_nothing_else(tmp_path: Path) -> None:
