@@ -7,10 +7,10 @@ import os
 import pytest
 from hypothesis import HealthCheck, settings
 
-# A shared core can pause for longer than Hypothesis's 200 ms; in CI the examples are the same every time, and half as many: it has two
-# cores, and what the other half finds is found where people work.
+# A shared core can pause for longer than Hypothesis's 200 ms; in CI the examples are the same every time, and a quarter as many: it has two
+# cores, and what the others find is found where people work.
 settings.register_profile("default", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, max_examples=50)
+settings.register_profile("ci", parent=settings.get_profile("default"), derandomize=True, max_examples=25)
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

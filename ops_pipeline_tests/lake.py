@@ -20,7 +20,7 @@ from ops_pipeline.bronze import BronzeStore
 from ops_pipeline.bronze.paths import partition_folder
 from ops_pipeline.gold.build import commit_gold
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
-from ops_pipeline.ops.migrations import latest_version, migrate
+from ops_pipeline.ops.migrations import latest_version
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.service import OpsService
 from ops_pipeline.recipes.models import NO_TICKER, Recipe
@@ -30,6 +30,7 @@ from ops_pipeline.silver.staged import Staged
 from ops_pipeline.silver.staging import stage
 from ops_pipeline.sources import Request
 from ops_pipeline.warehouse import Warehouse
+from ops_pipeline_tests.template import place_migrated
 
 FIRST_KNOWN = datetime(2024, 1, 1, tzinfo=UTC)
 DATE_COLUMN = {"name": "date", "type": "date", "required": True}
@@ -156,9 +157,8 @@ class Lake:
 
     def __post_init__(self) -> None:
         self.store = BronzeStore(self.root / "bronze")
-        self.warehouse = Warehouse(self.root / "ops.duckdb", schema_version=latest_version())
+        self.warehouse = Warehouse(place_migrated(self.root / "ops.duckdb"), schema_version=latest_version())
         self.service = OpsService(self.warehouse)
-        migrate(self.warehouse, notify=lambda _: None)
         self._known = FIRST_KNOWN
 
     # --- bronze ---------------------------------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from ops_pipeline.settings import load_settings
 from ops_pipeline.sources import Source
 from ops_pipeline_tests.engine.vendor import Vendor, market
 from ops_pipeline_tests.lake import fx_recipe, price_recipe
+from ops_pipeline_tests.template import place_migrated
 
 PRICES, RATES = "vendor.prices", "vendor.rates"
 FIRST = date(2024, 1, 1)
@@ -89,6 +90,7 @@ def make_home(
         catalogue=Catalogue({"vendor": declaration}, {r.dataset_key: r for r in listed}),
         open_source=lambda *_: vendor,
     )
+    place_migrated(context.warehouse.path)
     context.migrate(lambda _: None)
     return context
 

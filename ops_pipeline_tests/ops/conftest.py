@@ -7,20 +7,16 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from ops_pipeline.ops.migrations import migrate
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.service import OpsService
 from ops_pipeline.warehouse import Warehouse
+from ops_pipeline_tests.template import migrated_database
 
 
 @pytest.fixture(scope="session")
-def migrated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def migrated() -> Path:
     """A database file that has every migration and no row; copy it, do not write it."""
-    path = tmp_path_factory.mktemp("migrated") / "ops.duckdb"
-    warehouse = Warehouse(path)
-    migrate(warehouse, notify=lambda _: None)
-    warehouse.checkpoint()
-    return path
+    return migrated_database()
 
 
 @pytest.fixture

@@ -21,6 +21,7 @@ from ops_pipeline.recipes.loading import Catalogue, load_catalogue
 from ops_pipeline.settings import load_settings
 from ops_pipeline.sources import Answer, Request, SourceError
 from ops_pipeline.sources.http import HttpClient
+from ops_pipeline_tests.template import place_migrated
 
 VARIABLE = "VENDOR_API_KEY"
 KEY = "s3ntinel+KEY/0123456789=="
@@ -121,6 +122,7 @@ def make_home(folder: Path, url: str, tickers: Iterable[str], **about: Any) -> C
     write_recipe(folder, url, **about)
     write_universe(folder, tickers)
     context = build_context(load_settings(home=folder))
+    place_migrated(context.warehouse.path)
     context.migrate(lambda _: None)
     return context
 

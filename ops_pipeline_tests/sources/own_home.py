@@ -14,6 +14,7 @@ from ops_pipeline.engine.outcome import Outcome
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.run import new_run_id, run_batch
 from ops_pipeline.settings import load_settings
+from ops_pipeline_tests.template import place_migrated
 
 RECIPE: dict[str, Any] = {
     "dataset": "prices",
@@ -45,6 +46,7 @@ def make_home(folder: Path, source: dict[str, Any], *recipes: dict[str, Any], ti
     wanted = {f"own.{recipe['dataset']}": list(tickers) if recipe["per_ticker"] else "" for recipe in given}
     (folder / "universe.yaml").write_text(json.dumps({"datasets": wanted}))
     context = build_context(load_settings(home=folder))
+    place_migrated(context.warehouse.path)
     context.migrate(lambda _: None)
     return context
 
