@@ -6,6 +6,7 @@ Belongs here: starting it, and looking at what it left. Does not belong here: ex
 from __future__ import annotations
 
 import fcntl
+import functools
 import hashlib
 import json
 import os
@@ -17,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from ops_pipeline.warehouse import Warehouse
+from ops_pipeline_tests.cli.forked import Forked
 
 PROJECT = Path(__file__).parents[2]
 # Not a limit on speed: it ends a test that would otherwise hang.
@@ -47,6 +49,10 @@ _NOT_PASSED_ON = (
 )
 
 
+# What the interpreter and the terminal's libraries look at when they are loaded.
+_READ_WHEN_LOADED = ("PYTHON", "LC_", "LANG", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "_")
+
+
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What the command said and how it ended."""
@@ -66,12 +72,22 @@ def environment(**more: str) -> dict[str, str]:
     return {**kept, "PYTHONPATH": str(PROJECT), **more}
 
 
-def ops(*arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None) -> Answer:
-    """Runs `python -m ops_pipeline ...` to its end."""
+def ops(*arguments: object, cwd: Path | None = None, env: Mapping[str, str] | None = None, fresh: bool = False) -> Answer:
+    """Runs `python -m ops_pipeline ...` to its end, in a process of its own.
+
+    Args:
+        arguments: as on the command line.
+        cwd: its folder; None: one that is not the project's.
+        env: what its environment has besides `environment`.
+        fresh: whether it has an interpreter of its own too; otherwise the process is forked from one that has loaded the command.
+    """
+    words, folder, given = [*map(str, arguments)], cwd or PROJECT.parent, environment(**(env or {}))
+    if not fresh and not any(name.startswith(_READ_WHEN_LOADED) for name in env or {}):
+        return Answer(*_forked().call(words, cwd=folder, env=given, seconds=HANGS_SECONDS))
     done = subprocess.run(
-        [sys.executable, "-m", "ops_pipeline", *map(str, arguments)],
-        cwd=cwd or PROJECT.parent,
-        env=environment(**(env or {})),
+        [sys.executable, "-m", "ops_pipeline", *words],
+        cwd=folder,
+        env=given,
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -79,6 +95,11 @@ def ops(*arguments: object, cwd: Path | None = None, env: Mapping[str, str] | No
         check=False,
     )
     return Answer(done.returncode, done.stdout, done.stderr)
+
+
+@functools.cache
+def _forked() -> Forked:
+    return Forked(environment())
 
 
 def ok(*arguments: object, **about: Any) -> Answer:

@@ -50,5 +50,5 @@ def test_a_source_of_the_users_own_may_load_both(tmp_path: Path) -> None:
     make_home(tmp_path, {"client": "python", "python": {"call": "own.py:fetch"}}, {"first_date": "2013-01-01", "last_date": None})
     (tmp_path / "sources").mkdir()
     (tmp_path / "sources" / "own.py").write_text(OWN)
-    told = ok("run", "--home", tmp_path, "--today", "2013-03-01", "--json").document
+    told = ok("run", "--home", tmp_path, "--today", "2013-03-01", "--json", fresh=True).document
     assert told["keys"] == {"promoted": 1}

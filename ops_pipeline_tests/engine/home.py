@@ -90,7 +90,7 @@ def make_home(
         catalogue=Catalogue({"vendor": declaration}, {r.dataset_key: r for r in listed}),
         open_source=lambda *_: vendor,
     )
-    place_migrated(context.warehouse.path)
+    place_migrated(context.settings.database_path)
     context.migrate(lambda _: None)
     return context
 

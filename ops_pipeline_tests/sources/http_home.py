@@ -122,7 +122,7 @@ def make_home(folder: Path, url: str, tickers: Iterable[str], **about: Any) -> C
     write_recipe(folder, url, **about)
     write_universe(folder, tickers)
     context = build_context(load_settings(home=folder))
-    place_migrated(context.warehouse.path)
+    place_migrated(context.settings.database_path)
     context.migrate(lambda _: None)
     return context
 

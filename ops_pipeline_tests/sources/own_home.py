@@ -46,7 +46,7 @@ def make_home(folder: Path, source: dict[str, Any], *recipes: dict[str, Any], ti
     wanted = {f"own.{recipe['dataset']}": list(tickers) if recipe["per_ticker"] else "" for recipe in given}
     (folder / "universe.yaml").write_text(json.dumps({"datasets": wanted}))
     context = build_context(load_settings(home=folder))
-    place_migrated(context.warehouse.path)
+    place_migrated(context.settings.database_path)
     context.migrate(lambda _: None)
     return context
 
