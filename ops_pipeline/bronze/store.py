@@ -169,6 +169,14 @@ class BronzeStore:
             )
         return self._root.joinpath(*parts)
 
+    def holds(self, filename: str) -> bool:
+        """Whether the file, or the container that it was packed into, is there; what it holds is not looked at.
+
+        Raises:
+            BronzeError: the name is not one of this store.
+        """
+        return self.path(filename.partition(packs.SEPARATOR)[0]).is_file()
+
     def find(self, folder: str, file_id: str) -> list[StoredFile]:
         """Gives what is on disk for a file_id, errors included, oldest first.
 

@@ -45,12 +45,14 @@ class Asked:
         request: what is sent.
         run_id: the run that sends it.
         plan: the source's plan in force; None where it has none.
+        before: the row of the answer that the request asks to be told about only if it changed; None: it asks in any case.
     """
 
     recipe: Recipe
     request: Request
     run_id: str
     plan: str | None = None
+    before: DatasetInjestion | None = None
 
     @property
     def partition(self) -> PartitionKey:
@@ -183,7 +185,11 @@ class _Fetched:
                 if part > MAX_PARTS:
                     raise SourceError(f"the answer has no end: it was given up after {MAX_PARTS} parts", kind="permanent")
                 self.rows.append(self._row(part))
+                if answer.not_modified:
+                    self._not_modified(self.rows[-1])
+                    return
                 self.rows[-1].bronze_redacted = answer.redacted
+                self.rows[-1].bronze_validators = answer.validators.text if answer.validators else None
                 await self._store(self.rows[-1], answer.body, answer.status_code, answer=answer)
                 if answer.last:
                     return
@@ -191,6 +197,15 @@ class _Fetched:
             # A generator that is left early would keep its connection until the loop ends.
             await _close(self.asked.request.source, answers)
         raise SourceError("the answer ended before its last part; it is asked again with the next run", kind="transient")
+
+    def _not_modified(self, row: DatasetInjestion) -> None:
+        before = self.asked.before
+        if before is None or row.request_part != 1:
+            raise SourceError(
+                "the source says that its answer is the one that stands here, which it was not asked", kind="permanent"
+            )
+        row.bronze_not_modified(before)
+        self.complete = True
 
     def _row(self, part: int) -> DatasetInjestion:
         return self.first if part == 1 else self.asked.open(part)

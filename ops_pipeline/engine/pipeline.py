@@ -19,6 +19,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from ops_pipeline.clock import utc_now
+from ops_pipeline.engine.conditional import with_validators
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.fetch import STOPPED, Asked, fetch_all
 from ops_pipeline.engine.outcome import Outcome, outcome_of
@@ -92,7 +93,7 @@ class Pipeline:
 
     def _ask(self) -> None:
         """Every request has its row before anything is sent; the rows are made again when they are needed, and not kept."""
-        self.asked = in_turn(self.context, self.asked, utc_now())
+        self.asked = with_validators(self.context, in_turn(self.context, self.asked, utc_now()))
         recipes = {a.recipe.recipe_hash: a.recipe for a in self.asked}
         if self.asked:
             with self.context.warehouse.connection(log_bytes=LOG_BYTES), self.context.warehouse.transaction():

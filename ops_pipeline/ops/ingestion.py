@@ -191,6 +191,21 @@ class DatasetInjestion(BaseModel):
         self.bronze_injest_end_time, self.bronze_status_code = stored_at, status_code
         self.bronze_error = self.bronze_error_kind = None
 
+    def bronze_not_modified(self, before: Self) -> None:
+        """The vendor said that its answer is still the one that `before` names: its file counts as received, now."""
+        self.bronze_filename, self.bronze_payload_hash, self.bronze_bytes = (
+            before.bronze_filename,
+            before.bronze_payload_hash,
+            before.bronze_bytes,
+        )
+        self.bronze_injest_end_time, self.bronze_status_code, self.bronze_error, self.bronze_error_kind = (
+            utc_now(),
+            304,
+            None,
+            None,
+        )
+        self.bronze_redacted, self.bronze_validators = before.bronze_redacted, before.bronze_validators
+
     def bronze_finished(self, rows: int, from_date: date | None, to_date: date | None) -> None:
         """The body was read as the recipe says: so many records, settled good dates from..to (None: none of them is)."""
         self.bronze_outcome = "stored" if rows else "empty"

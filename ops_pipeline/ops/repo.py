@@ -113,6 +113,15 @@ class OpsRepo:
             row.silver_recipe_hash = recipe_hash
         return {row.partition: row for row in rows}
 
+    def with_validators(self, partitions: Iterable[PartitionKey]) -> list[PartitionKey]:
+        """Those of the partitions that ever got an answer which can be asked for conditionally."""
+        wanted = list(dict.fromkeys(partitions))
+        with self._wanted(wanted):
+            found = self.connection.execute(
+                f"SELECT DISTINCT w.number FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION} WHERE f.bronze_validators IS NOT NULL"
+            ).fetchall()
+        return [wanted[number] for (number,) in found]
+
     def latest_payloads(
         self, partitions: Iterable[PartitionKey], recipe_hashes: Mapping[str, str]
     ) -> dict[PartitionKey, tuple[str, str]]:

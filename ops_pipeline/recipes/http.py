@@ -134,6 +134,7 @@ class HttpSource(_Model):
         attempts: how often a request is sent at most; only transient errors are asked again.
         longest_pause_seconds: a vendor that wants a longer pause than this (Retry-After) is asked again by a later run.
         max_bytes: of an unpacked answer; a larger one is refused.
+        conditional: whether an answer with an ETag or a Last-Modified is asked for only if it changed; false for a vendor that errs there.
         errors: by what an answer is known as an error, also with status 200; the first that fits counts, before what codes mean by
             themselves (401 auth, 402 plan, 408, 425, 429 and 5xx transient, others from 300 on permanent).
     """
@@ -145,6 +146,7 @@ class HttpSource(_Model):
     attempts: int = Field(default=5, ge=1, le=20)
     longest_pause_seconds: float = Field(default=60, ge=0, le=3600)
     max_bytes: int = Field(default=512 * 1024 * 1024, ge=1)
+    conditional: bool = True
     errors: list[ErrorPattern] = []
 
     @field_validator("base_url")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import date
 from typing import Final, Literal, Protocol
 
@@ -18,6 +18,31 @@ from ops_pipeline.recipes.keys import join_dataset_key
 ErrorKind = Literal["permanent", "transient", "deferred", "auth", "plan", "plan_dataset"]
 
 _ID_DIGITS: Final = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Validators:
+    """What an answer came with, so that its request can ask later whether it changed (RFC 9110, section 8.8).
+
+    Attributes:
+        address: a digest of the address that was asked, without the key: they are good for that one alone.
+        etag: the header ETag; None where it did not come.
+        last_modified: the header Last-Modified; None where it did not come.
+    """
+
+    address: str
+    etag: str | None = None
+    last_modified: str | None = None
+
+    @property
+    def text(self) -> str:
+        """As the ledger keeps them."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def read(cls, text: str) -> Validators:
+        """Those that the ledger kept."""
+        return cls(**json.loads(text))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +59,7 @@ class Request:
         to_date: last date wanted, inclusive; None: to the end.
         params: further parameters as (name, value) pairs, in any order (they are kept sorted). Never secrets: they enter the ids,
             which are stored and shown; a client adds its key when it sends.
+        validators: of the answer that stands in bronze: a client that can asks for another one only. They are no part of what is asked.
     """
 
     domain: str
@@ -44,6 +70,7 @@ class Request:
     from_date: date | None
     to_date: date | None
     params: tuple[tuple[str, str], ...] = ()
+    validators: Validators | None = field(default=None, compare=False)
 
     def __post_init__(self) -> None:
         """Sorts the parameters: their order has no meaning, so it must not make another request."""
@@ -95,6 +122,8 @@ class Answer:
         last: no part follows; only then is the request complete.
         status_code: of HTTP, where there is one.
         redacted: a secret that the vendor repeated was taken out of the body.
+        validators: what it came with, where its request may ask with them later.
+        not_modified: there is no body: the answer whose validators the request had is still the vendor's.
     """
 
     body: bytes
@@ -102,6 +131,8 @@ class Answer:
     last: bool = True
     status_code: int | None = None
     redacted: bool = False
+    validators: Validators | None = None
+    not_modified: bool = False
 
 
 class SourceError(Exception):

@@ -9,14 +9,10 @@ No exception of the HTTP library is passed on, neither as text nor as a cause: i
 from __future__ import annotations
 
 import asyncio
-import os
 import random
-import socket
-import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
-from urllib.request import getproxies_environment, proxy_bypass
 
 import aiohttp
 import tenacity
@@ -25,6 +21,8 @@ from yarl import URL
 from ops_pipeline import __version__
 from ops_pipeline.errors import UserError
 from ops_pipeline.sources.base import Answer, Request, SourceError
+from ops_pipeline.sources.conditions import NOT_MODIFIED, Condition
+from ops_pipeline.sources.connecting import cause_of, proxy_for
 from ops_pipeline.sources.gate import Gate
 from ops_pipeline.sources.http_errors import Refusals, is_cut
 from ops_pipeline.sources.limits import SharedLimits
@@ -75,7 +73,7 @@ class HttpClient:
         self._query, self._headers, key = "", dict[str, str](), None
         try:
             key = self._read_key()
-            self._proxy = _proxy(self._http.base_url)
+            self._proxy = proxy_for(self._http.base_url)
         except ValueError as e:
             self._unusable = f"{self._name} cannot be asked: {e}."
         self._redactor = Redactor(key)
@@ -96,7 +94,8 @@ class HttpClient:
             )
         if recipe.request.in_one:
             whole = Question(request.from_date, request.to_date)
-            yield await self._ask(self._address(recipe, request, whole), recipe, request)
+            url = self._address(recipe, request, whole)
+            yield await self._ask(url, recipe, request, self._condition(url, recipe, request))
             return
         series = Series(self._name, recipe.request, recipe.answer, request.from_date, request.to_date)
         part = 0
@@ -106,16 +105,16 @@ class HttpClient:
                 part += 1
                 yield replace(answer, part=part, last=series.question is None)
 
-    async def _ask(self, url: URL, recipe: Recipe, request: Request) -> Answer:
+    async def _ask(self, url: URL, recipe: Recipe, request: Request, condition: Condition | None = None) -> Answer:
         """One answer, asked for again where that may help."""
         symbol = request.ticker if recipe.per_ticker else None
         try:
-            return await self._send(url, recipe, symbol)
+            return await self._send(url, recipe, symbol, condition)
         except SourceError as e:
             if not self._worth_another_try(e):
                 raise
             failure = e
-        return await self._again(failure, url, recipe, symbol)
+        return await self._again(failure, url, recipe, symbol, condition)
 
     async def aclose(self) -> None:
         """Closes the connections."""
@@ -165,18 +164,27 @@ class HttpClient:
             scheme=self._base.scheme, authority=self._base.netloc, path=self._base.path + path, query_string=query, encoded=True
         )
 
+    def _condition(self, url: URL, recipe: Recipe, request: Request) -> Condition | None:
+        """What is known of the answer at an address that is asked again and again: one with days in it is another one tomorrow."""
+        if not self._http.conditional or recipe.mode.has_watermark:
+            return None
+        return Condition(str(url).removesuffix(self._query) if self._query else str(url), request.validators)
+
     # --- one attempt ----------------------------------------------------------------------------------------------------------
 
-    async def _send(self, url: URL, recipe: Recipe, symbol: str | None) -> Answer:
+    async def _send(self, url: URL, recipe: Recipe, symbol: str | None, condition: Condition | None) -> Answer:
         permit = await self._gate.enter(symbol)
         try:
-            came = await self._exchange(url, permit)
+            came = await self._exchange(url, permit, condition.headers if condition else {})
         finally:
             self._gate.arrived(permit)
         # Raised here and not where the library's own exception is being handled: it would hang on to that one as its context.
         if isinstance(came, SourceError):
             raise came
         status, headers, body = came
+        if status == NOT_MODIFIED and condition is not None and condition.known is not None:
+            self._gate.answered()
+            return Answer(b"", status_code=status, validators=condition.known, not_modified=True)
         if recipe.request and recipe.request.unzip and body.startswith(ZIP_BEGINNING):
             body = self._unzipped(body)
         body, redacted = self._redactor.body(body)
@@ -188,7 +196,8 @@ class HttpClient:
             self._gate.refused(refusal)
             raise refusal
         self._gate.answered()
-        return Answer(body, status_code=status, redacted=redacted)
+        kept = condition.kept(headers, self._redactor) if condition is not None else None
+        return Answer(body, status_code=status, redacted=redacted, validators=kept)
 
     def _unzipped(self, body: bytes) -> bytes:
         try:
@@ -205,13 +214,15 @@ class HttpClient:
             status_code=status,
         )
 
-    async def _exchange(self, url: URL, permit: Permit | None) -> tuple[int, Mapping[str, str], bytes] | SourceError:
+    async def _exchange(
+        self, url: URL, permit: Permit | None, sent: Mapping[str, str]
+    ) -> tuple[int, Mapping[str, str], bytes] | SourceError:
         """Status, headers and body, or what kept them from coming."""
         session = self._opened()
         transient, through = self._refusals.transient, " through its proxy" if self._proxy else ""
         try:
             # A redirect could carry the key to another host, so none is followed.
-            async with session.get(url, allow_redirects=False, proxy=self._proxy) as response:
+            async with session.get(url, allow_redirects=False, proxy=self._proxy, headers=sent) as response:
                 self._gate.arrived(permit)
                 status, headers = response.status, response.headers
                 try:
@@ -238,7 +249,7 @@ class HttpClient:
         except (BrokenBodyError, aiohttp.ClientPayloadError, aiohttp.ClientResponseError):
             return transient("broke off in the middle of an answer, or sent one that is not HTTP")
         except (aiohttp.ClientError, OSError) as e:
-            return transient(f"cannot be reached{through} ({_cause(e)})")
+            return transient(f"cannot be reached{through} ({cause_of(e)})")
         except UserError:
             raise
         except Exception as e:  # noqa: BLE001 - whatever the library raises may hold the address with the key; its name does not
@@ -263,14 +274,16 @@ class HttpClient:
 
     # --- further attempts -----------------------------------------------------------------------------------------------------
 
-    async def _again(self, failure: SourceError, url: URL, recipe: Recipe, symbol: str | None) -> Answer:
+    async def _again(
+        self, failure: SourceError, url: URL, recipe: Recipe, symbol: str | None, condition: Condition | None
+    ) -> Answer:
         """The attempts behind a first one that failed; tenacity is entered only here, it costs 70 us a call."""
         first = [failure]
 
         async def attempt() -> Answer:
             if first:
                 raise first.pop()
-            return await self._send(url, recipe, symbol)
+            return await self._send(url, recipe, symbol, condition)
 
         retrying = tenacity.AsyncRetrying(
             sleep=self._sleep,
@@ -305,37 +318,3 @@ def _pause(state: tenacity.RetryCallState) -> float:
     wanted = error.retry_after if isinstance(error, SourceError) else None
     spread = random.uniform(0.5, 1.0)  # noqa: S311 - it spreads, it guards nothing
     return FIRST_PAUSE_SECONDS * 2 ** (state.attempt_number - 1) * spread if wanted is None else wanted + SPREAD_SECONDS * spread
-
-
-def _proxy(address: str) -> URL | None:
-    """The proxy that the environment names for an address (HTTPS_PROXY, ALL_PROXY, NO_PROXY and their kin).
-
-    aiohttp's own `trust_env` is not used: it would also send a password from ~/.netrc to the vendor, and look it up for every request.
-
-    Raises:
-        ValueError: it is of a kind that cannot be used; the text does not show it, since it may hold a password.
-    """
-    parts, proxies = urlsplit(address), getproxies_environment()
-    proxy = proxies.get(parts.scheme) or proxies.get("all")
-    if not proxy or proxy_bypass(parts.netloc):
-        return None
-    variable = f"{parts.scheme.upper()}_PROXY" if proxies.get(parts.scheme) else "ALL_PROXY"
-    try:
-        url = URL(proxy if "://" in proxy else f"http://{proxy}")
-    except ValueError:
-        url = URL()
-    if url.scheme not in ("http", "https") or not url.host:
-        raise ValueError(f"set {variable} to an address such as http://proxy.example:3128 (other kinds of proxy cannot be used)")
-    return url
-
-
-def _cause(error: BaseException) -> str:
-    """The operating system's word for it, or the kind of error; never the library's own text."""
-    system = getattr(error, "os_error", error)
-    if isinstance(system, ssl.SSLError):
-        return f"TLS: {system.reason or 'no handshake'}".replace("_", " ").lower()
-    if isinstance(system, socket.gaierror):
-        return "its name is not known"
-    if isinstance(system, OSError) and system.errno:
-        return os.strerror(system.errno).lower()
-    return type(error).__name__
