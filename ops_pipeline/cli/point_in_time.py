@@ -93,6 +93,7 @@ def asof(
 ) -> None:
     """Show a dataset's rows as they stood at a time, in silver or in gold."""
     from ops_pipeline.gold.as_of import gold_as_of, silver_as_of
+    from ops_pipeline.gold.explain import word
     from ops_pipeline.silver.as_of import Clock
 
     if as_json and as_csv:
@@ -122,7 +123,7 @@ def asof(
         return
     if rows:
         names = found.table.column_names
-        output.show_wide(output.listing(output.texts(*names), ([_shown(row[name]) for name in names] for row in rows)))
+        output.show_wide(output.listing(output.texts(*names), ([word(row[name]) for name in names] for row in rows)))
     else:
         output.say("no row")
     output.say(f"{found.basis} (clock: {found.clock.value})")
@@ -132,12 +133,6 @@ def asof(
 
 def _csv_cell(value: Any) -> Any:
     return value.isoformat() if isinstance(value, (date, datetime)) else value
-
-
-def _shown(value: Any) -> str:
-    if value is None:
-        return "NULL"
-    return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
 
 
 def explain(
@@ -184,30 +179,19 @@ def _document(trail: Trail) -> dict[str, Any]:
     }
 
 
-_NOT_A_FIGURE = {
-    "bronze_file_id",
-    "run_id",
-    "known_at",
-    "ingested_at",
-    "built_at",
-    "merged_at",
-    "recipe_hash",
-    "operation",
-    "series",
-}
-
-
 def _print(trail: Trail) -> None:
+    from ops_pipeline.gold.explain import figures, word
+
     key = ", ".join(str(value) for value in trail.key.values())
     lines: list[tuple[str, str]] = []
     if trail.gold is not None and trail.gold_table is not None:
-        lines.append((trail.gold_table, _figures(trail.gold)))
+        lines.append((trail.gold_table, figures(trail.gold)))
         if trail.before is not None and trail.recipe.date_column:
             where = _file(trail.files.get((trail.before["run_id"], trail.before["bronze_file_id"])))
             lines.append(("its returns also rest on", f"{trail.before[trail.recipe.date_column]}, from {where}"))
     elif trail.gold_table is not None:
         lines.append((trail.gold_table, "no row"))
-    lines.append((trail.recipe.silver_table, _figures(trail.silver) if trail.silver else "deleted: see the versions"))
+    lines.append((trail.recipe.silver_table, figures(trail.silver) if trail.silver else "deleted: see the versions"))
     newest = trail.silver or trail.versions[-1].change
     file = trail.files.get((newest["run_id"], newest["bronze_file_id"]))
     lines.append(("file", _file(file)))
@@ -221,7 +205,7 @@ def _print(trail: Trail) -> None:
     output.show(output.listing([*output.texts("what"), output.Column("value")], lines))
     rows = [
         (
-            *(_shown(v.change["known_at"]), v.operation, _changed(v.changed) or _figures(v.change)),
+            *(word(v.change["known_at"]), v.operation, v.sentence),
             *(v.change["bronze_file_id"], v.change["run_id"]),
         )
         for v in trail.versions
@@ -230,15 +214,7 @@ def _print(trail: Trail) -> None:
     output.show(output.listing(output.texts("known at", "operation", "values", "file", "run"), rows))
 
 
-def _figures(row: dict[str, Any]) -> str:
-    return ", ".join(f"{name} {_shown(value)}" for name, value in row.items() if name not in _NOT_A_FIGURE)
-
-
-def _changed(changed: dict[str, tuple[Any, Any]]) -> str:
-    return ", ".join(f"{name} {_shown(old)} -> {_shown(new)}" for name, (old, new) in changed.items())
-
-
 def _file(file: DatasetInjestion | None) -> str:
     if file is None or file.bronze_injest_end_time is None:
         return "a file that the ledger does not know"
-    return f"{file.bronze_filename}, {output.number(file.bronze_rows, 'record')}, stored {_shown(file.bronze_injest_end_time)}"
+    return f"{file.bronze_filename}, {output.number(file.bronze_rows, 'record')}, stored {file.bronze_injest_end_time.isoformat(sep=' ')}"

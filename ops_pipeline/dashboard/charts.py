@@ -137,7 +137,11 @@ def line(points: Sequence[Point], column: str, title: str, *, chosen: date | Non
         tooltip=["day:N", alt.Tooltip("value:Q", title=title, format=",.6g"), "file:N", "run:N"],
     )
     picked = alt.selection_point(name="point", fields=["date"], nearest=True, on="click", empty=False)
-    drawn = base.mark_bar(color=LINE) if bars else base.mark_line(color=LINE, strokeWidth=1.4)
+    drawn = (
+        base.mark_bar(color=LINE, size=max(3, min(24, 480 // max(1, len(rows)))))
+        if bars
+        else base.mark_line(color=LINE, strokeWidth=1.4)
+    )
     # Invisible points carry the selection and the tooltip: a line alone has none of its own dates.
     layers = [drawn, base.mark_point(size=60, opacity=0, filled=True).add_params(picked)]
     if chosen:

@@ -124,6 +124,11 @@ def subheading(title: str, about: object = "") -> str:
     return f'<h2 class="op-h2">{escape(title)}</h2>{below}'
 
 
+def note(text: object) -> str:
+    """A sentence in small print."""
+    return f'<p class="op-note">{markup(text)}</p>'
+
+
 def tiles(items: Iterable[tuple[str, object, object]]) -> str:
     """Figures side by side: name, value, and a line that explains it."""
     made = []

@@ -39,6 +39,11 @@ def choice(label: str, options: Sequence[str], key: str, *, any_word: str | None
     return None if chosen == any_word else chosen
 
 
+def stop(label: str, options: Sequence[str], key: str, about: str) -> str:
+    """One of some words in their order, by a slider that begins at the last; its state is in the address under `key`."""
+    return str(st.select_slider(label, options, value=options[-1], key=key, bind="query-params", help=about))
+
+
 def word(label: str, key: str, placeholder: str = "") -> str | None:
     """A text to look for; its state is in the address under `key`."""
     given = st.text_input(label, key=key, bind="query-params", placeholder=placeholder)

@@ -19,6 +19,8 @@ from ops_pipeline.engine.checks import standing_results
 from ops_pipeline.engine.context import Context, build_context
 from ops_pipeline.engine.gaps import datasets_with_holes, holes_of
 from ops_pipeline.gold import series as gold_series
+from ops_pipeline.gold.explain import explain
+from ops_pipeline.gold.past import past_of, points_as_of
 from ops_pipeline.ops import browse, queries
 from ops_pipeline.ops.drift import list_drift
 from ops_pipeline.ops.failures import latest_failures
@@ -30,7 +32,10 @@ from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable
+    from datetime import datetime
 
+    from ops_pipeline.gold.explain import Trail
+    from ops_pipeline.gold.past import Past
     from ops_pipeline.gold.series import Point
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.queries import RunFilter, RunSummary
@@ -195,12 +200,22 @@ class Repository:
         """The series of a dataset that has a silver table."""
         return self._read(("series names", recipe.recipe_hash), lambda c: gold_series.series_names(c, recipe))
 
-    def series(self, recipe: Recipe, name: str, column: str, since: date | None) -> models.Series:
-        """The points of one series, from gold where the dataset feeds it, else from silver."""
+    def past(self, recipe: Recipe, name: str) -> Past:
+        """The times at which a series changed."""
+        return self._read(("past", recipe.recipe_hash, name), lambda c: past_of(c, recipe, name))
+
+    def explained(self, recipe: Recipe, name: str, day: date) -> list[Trail]:
+        """Where one point of a series comes from, as `ops-pipeline explain` tells it; nothing where a dataset has no series."""
+        return self._read(("explained", recipe.recipe_hash, name, day), lambda c: explain(c, [recipe], name, day))
+
+    def series(self, recipe: Recipe, name: str, column: str, since: date | None, as_of: datetime | None = None) -> models.Series:
+        """The points of one series, from gold where the dataset feeds it, else from silver; as they are, or as they stood at a time."""
         gold = recipe.gold.object if recipe.gold else None
         kind = {"fact_eod": "prices", "fact_fx": "rates", "fact_series": "observations"}.get(gold or "", "values")
 
         def read(connection: Any) -> list[Point]:
+            if as_of is not None:
+                return points_as_of(connection, recipe, name, column, as_of)
             if kind == "prices":
                 return gold_series.price_points(connection, recipe, name, since)
             if kind == "rates":
@@ -209,7 +224,7 @@ class Repository:
                 return gold_series.observation_points(connection, recipe, name, since)
             return gold_series.silver_points(connection, recipe, name, column, since)
 
-        points = self._read(("series", recipe.recipe_hash, name, column, since), read)
+        points = self._read(("series", recipe.recipe_hash, name, column, since, as_of), read)
         return models.Series(recipe.dataset_key, name, kind, column, points)
 
     def quality(self, *, silver_table: str | None = None, offset: int = 0) -> models.Quality:

@@ -1,11 +1,12 @@
 """Where a number comes from: from gold back to silver's row, the file, the request and the run, with the values that stood before.
 
-Belongs here: putting the trail of one ticker and day together. Does not belong here: printing it.
+Belongs here: putting the trail of one ticker and day together, and its values in words. Does not belong here: printing it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops_pipeline.gold.facts import fact_of
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
 # A row that changed more often than this is told by its newest changes.
 MOST_VERSIONS = 100
 
+_NOT_A_FIGURE = {
+    "bronze_file_id", "run_id", "known_at", "ingested_at", "built_at", "merged_at", "recipe_hash", "operation", "series",
+}  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class Version:
@@ -40,6 +45,13 @@ class Version:
     operation: str
     change: dict[str, Any]
     changed: dict[str, tuple[Any, Any]]
+
+    @property
+    def sentence(self) -> str:
+        """What changed, such as `close 10.0 -> 10.5`; of a row that was new, its values."""
+        return ", ".join(f"{name} {word(old)} -> {word(new)}" for name, (old, new) in self.changed.items()) or figures(
+            self.change
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +88,18 @@ def explain(connection: duckdb.DuckDBPyConnection, recipes: Iterable[Recipe], se
         if recipe.silver_table in made and recipe.date_column is not None and series_column(recipe) is not None
         for trail in _trails(connection, recipe, series, day)
     ]
+
+
+def figures(row: dict[str, Any]) -> str:
+    """A row's own columns, lineage left out, such as `date 2012-09-19, close 702.1`."""
+    return ", ".join(f"{name} {word(value)}" for name, value in row.items() if name not in _NOT_A_FIGURE)
+
+
+def word(value: Any) -> str:
+    """A value as SQL people expect it."""
+    if value is None:
+        return "NULL"
+    return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
 
 
 def series_column(recipe: Recipe) -> str | None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import duckdb
 
+from ops_pipeline.gold.facts import fact_of
 from ops_pipeline.silver.typing_sql import identifier
 
 if TYPE_CHECKING:
@@ -74,11 +75,9 @@ def numeric_columns(recipe: Recipe) -> list[str]:
 def price_points(
     connection: duckdb.DuckDBPyConnection, recipe: Recipe, ticker: str, since: date | None = None, *, limit: int = MAX_POINTS
 ) -> list[Point]:
-    """The newest points of an instrument's prices in `gold.fact_eod`, in order of date; `recipe` names the source."""
-    query = """SELECT f.* FROM gold.fact_eod f JOIN gold.dim_instrument i ON i.instrument_id = f.instrument_id
-            AND f.date BETWEEN coalesce(i.valid_from, DATE '0001-01-01') AND coalesce(i.valid_to, DATE '9999-12-31')
-        WHERE i.symbol = $series AND i.domain = $domain AND f.source = $source"""
-    return _points(connection, query, "date", PRICE_COLUMNS, {**_of(recipe, ticker), "domain": recipe.domain}, since, limit)
+    """The newest points of an instrument's prices in `gold.fact_eod`, in order of date, those under its earlier symbols included."""
+    query = f"SELECT * FROM ({fact_of(recipe).present}) WHERE series = $series"
+    return points(connection, query, "date", PRICE_COLUMNS, {"series": ticker}, since, limit)
 
 
 def fx_points(
@@ -86,7 +85,7 @@ def fx_points(
 ) -> list[Point]:
     """The newest points of a currency's rates against the euro in `gold.fact_fx`, in order of date."""
     query = "SELECT * FROM gold.fact_fx WHERE currency = $series AND source = $source"
-    return _points(connection, query, "date", FX_COLUMNS, _of(recipe, currency), since, limit)
+    return points(connection, query, "date", FX_COLUMNS, _of(recipe, currency), since, limit)
 
 
 def observation_points(
@@ -94,7 +93,7 @@ def observation_points(
 ) -> list[Point]:
     """The newest observations of an economic series in `gold.fact_series`, in order of date."""
     query = "SELECT * FROM gold.fact_series WHERE series_id = $series AND source = $source"
-    return _points(connection, query, "date", SERIES_COLUMNS, _of(recipe, series_id), since, limit)
+    return points(connection, query, "date", SERIES_COLUMNS, _of(recipe, series_id), since, limit)
 
 
 def silver_points(
@@ -117,7 +116,7 @@ def silver_points(
     where = "true" if name is None else f"{identifier(name)}::VARCHAR = $series"
     query = f"SELECT * FROM {recipe.silver_table} WHERE {where}"
     parameters: dict[str, object] = {} if name is None else {"series": series}
-    return _points(connection, query, recipe.date_column, (column,), parameters, since, limit)
+    return points(connection, query, recipe.date_column, (column,), parameters, since, limit)
 
 
 def newest_rows(
@@ -143,15 +142,16 @@ def _of(recipe: Recipe, series: str) -> dict[str, object]:
     return {"series": series, "source": recipe.source}
 
 
-def _points(
+def points(
     connection: duckdb.DuckDBPyConnection,
     query: str,
     day: str,
     columns: tuple[str, ...],
     parameters: dict[str, object],
-    since: date | None,
-    limit: int,
+    since: date | None = None,
+    limit: int = MAX_POINTS,
 ) -> list[Point]:
+    """The newest points of a query's rows, in order of date; the rows have lineage, the day and the columns."""
     listed = ", ".join(f"{identifier(c)}::DOUBLE" for c in columns)
     bound = "" if since is None else f"AND {identifier(day)} >= $since"
     given = parameters if since is None else {**parameters, "since": since}

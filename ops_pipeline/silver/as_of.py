@@ -64,6 +64,14 @@ def state_query(recipe: Recipe, clock: Clock, moment: str = MOMENT) -> str:
     return f"SELECT * FROM ({rows}) QUALIFY row_number() OVER (PARTITION BY {rest} ORDER BY {identifier(column)} DESC) = 1"
 
 
+def change_times(recipe: Recipe, clock: Clock) -> str:
+    """SQL for the versions of silver's rows with `moment`, since when each counts by the clock."""
+    if clock is Clock.KNOWN:
+        return f"SELECT *, known_at AS moment FROM {recipe.history_table}"
+    keys = ", ".join(identifier(n) for n in recipe.silver_key)
+    return f"SELECT *, _public AS moment FROM ({_public_versions(recipe, keys)})"
+
+
 _LINEAGE = ("bronze_file_id", "run_id", "known_at", "recipe_hash")
 
 

@@ -5,18 +5,21 @@ Belongs here: this page. Does not belong here: reading the series (`gold.series`
 
 from __future__ import annotations
 
-from datetime import date, timedelta
+from datetime import date, time, timedelta
 from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from ops_pipeline.dashboard import charts
 from ops_pipeline.dashboard import markup as m
-from ops_pipeline.dashboard.parts import chart, choice, filters, html
+from ops_pipeline.dashboard.parts import chart, choice, filters, html, stop
+from ops_pipeline.dashboard.views import point
 from ops_pipeline.gold.series import numeric_columns
+from ops_pipeline.silver.as_of import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     from ops_pipeline.dashboard.models import Series
     from ops_pipeline.dashboard.repository import Repository
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 
 SPANS = {"1 year": 366, "3 months": 92, "5 years": 1827, "all": None}
 PRICES = ("close", "split_adjusted_close", "adjusted_close")
+NOW = "now"
 FEW_POINTS = 60
 """Up to so many, bars are easier to read than a line: quarterly and yearly figures."""
 
@@ -55,12 +59,15 @@ def show(repository: Repository) -> None:
     with third:
         column = _column(recipe)
     with fourth:
-        span = choice("Time", list(SPANS), "span", any_word=None) or "1 year"
-    found = _series(repository, recipe, name, column, SPANS[span])
+        # A year of daily prices is a chart, a year of yearly figures is one bar.
+        few = len(repository.series(recipe, name, column, None).points) <= FEW_POINTS
+        span = choice("Time", [*(["all"] if few else []), *(s for s in SPANS if not few or s != "all")], "span", any_word=None)
+    as_of = _as_of(repository, recipe, name)
+    found = _series(repository, recipe, name, column, SPANS[span or "1 year"], as_of)
     if not found.points:
         html(m.empty("There is no point in this span.", "Choose a longer one, or fetch the dataset with", "ops-pipeline run"))
         return
-    _draw(found)
+    _draw(repository, recipe, found)
 
 
 def _column(recipe: Recipe) -> str:
@@ -77,18 +84,42 @@ def _column(recipe: Recipe) -> str:
     return choice("Figure", columns, "column", any_word=None) or columns[0]
 
 
-def _series(repository: Repository, recipe: Recipe, name: str, column: str, days: int | None) -> Series:
+def _as_of(repository: Repository, recipe: Recipe, name: str) -> datetime | None:
+    """The time that the slider stands at; None for the present, and where nothing ever changed, so that there is no slider."""
+    past = repository.past(recipe, name)
+    stops = {
+        f"{moment:%Y-%m-%d}" if moment.time() == time() else f"{moment:%Y-%m-%d %H:%M:%S}Z": moment for moment in past.times[:-1]
+    }
+    if not stops:
+        return None
+    public = past.clock is Clock.AVAILABLE
+    chosen = stop(
+        "As of",
+        [*stops, NOW],
+        "as_of",
+        "What was public then, by the vendor's word."
+        if public
+        else "What was stored then: a stop for each time at which a value changed.",
+    )
+    if chosen in stops:
+        said = "what was public then by the vendor's word" if public else "what was stored by then, and nothing that came later"
+        html(m.note(f"As of {chosen}: {said}. Of a time between two stops the earlier one holds."))
+    return stops.get(chosen)
+
+
+def _series(repository: Repository, recipe: Recipe, name: str, column: str, days: int | None, as_of: datetime | None) -> Series:
     """The span's points; it ends with the last point there is, not today: a series may have ended long ago."""
-    whole = repository.series(recipe, name, column, None)
+    whole = repository.series(recipe, name, column, None, as_of)
     if days is None or not whole.points:
         return whole
     since = whole.points[-1].date - timedelta(days=days)
     return type(whole)(whole.dataset, whole.name, whole.kind, whole.column, [p for p in whole.points if p.date > since])
 
 
-def _draw(found: Series) -> None:
+def _draw(repository: Repository, recipe: Recipe, found: Series) -> None:
     points = found.points
     chosen = _chosen(points)
+    trails = repository.explained(recipe, found.name, chosen.date)
     title = found.name or found.dataset
     few = found.kind == "values" and len(points) <= FEW_POINTS
     drawn = charts.line(points, found.column, found.column.replace("_", " "), chosen=chosen.date, bars=few)
@@ -100,7 +131,8 @@ def _draw(found: Series) -> None:
         )
         _take(picked, points)
     with beside:
-        _explained(found, chosen)
+        point.show_facts(found, chosen, trails)
+    point.show_versions(title, chosen, trails)
     if found.kind == "prices" and any(p.values["volume"] for p in points):
         html(m.subheading("Volume"))
         chart(charts.bars(points, "volume", "shares"), f"{title}: volume a session")
@@ -133,26 +165,3 @@ def _take(picked: object, points: Sequence[Point]) -> None:
     if day and points[0].date <= day <= points[-1].date:
         st.query_params["point"] = day.isoformat()
         st.rerun()
-
-
-def _explained(found: Series, point: Point) -> None:
-    figures = [(name.replace("_", " "), _figure(name, value)) for name, value in point.values.items() if value is not None]
-    html(
-        m.subheading(f"Where {point.date} comes from"),
-        m.facts(
-            [
-                *figures,
-                ("file", m.link(point.file_id[: m.SHORT_ID], m.address("file", run_id=point.run_id, file_id=point.file_id))),
-                ("run", m.run_link(point.run_id)),
-                ("known since", point.known_at),
-                ("dataset", found.dataset),
-            ]
-        ),
-    )
-
-
-def _figure(name: str, value: float) -> str:
-    """A figure as people write it: shares in per cent, whole numbers whole."""
-    if name in ("simple_return", "volatility_20d"):
-        return f"{value:.2%}"
-    return f"{value:,.0f}" if value.is_integer() else f"{value:,.10g}"
