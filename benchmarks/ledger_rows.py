@@ -139,9 +139,9 @@ def build(home: Path, rows: int, partitions: int) -> tuple[Warehouse, list[Parti
         last = min(first + CHUNK, rows)
         with warehouse.transaction() as connection:
             connection.execute(_MACROS)
-            columns = ", ".join(COLUMNS)
-            connection.execute(f"INSERT INTO ops.file_ingestions ({columns}) {_rows(first, last, partitions, rows)}")
+            connection.execute(f"INSERT INTO ops.file_ingestions BY NAME {_rows(first, last, partitions, rows)}")
         with warehouse.transaction() as connection:
+            columns = ", ".join(COLUMNS)
             connection.execute(f"INSERT INTO ops.file_ingestions ({columns}) SELECT {columns} FROM ({_RETRIES})", [first, last])
         warehouse.checkpoint()
     with warehouse.reading() as connection:

@@ -261,7 +261,8 @@ class Repository:
         ]
 
     def _expected(self, recipe: Recipe | None) -> date | None:
-        if recipe is None or recipe.date_column is None:
+        # Of a whole answer, such as years of fundamentals, nobody can tell of which day it should have rows.
+        if recipe is None or recipe.date_column is None or not recipe.mode.has_watermark:
             return None
         return last_expected(recipe, utc_now(), self.settings.today)
 

@@ -182,8 +182,22 @@ def test_a_point_tells_where_it_comes_from(browser: Browser, base: str, home: Ho
         view.open(f"data?dataset={EOD}&series=AAPL&point=2010-06-14")
         view.says("Where 2010-06-14 comes from")
         assert home.good[:8] in view.text
-        view.page.get_by_role("link", name=home.whole[:8]).click()
+        view.page.get_by_role("link", name=home.whole[:8]).first.click()
         view.says(f"File {home.whole[:8]}")
+        view.open(f"data?dataset={EOD}&series=AAPL&point=2010-06-14")
+        assert "2000-03-01 to 2010-06-30" in view.text  # what it was asked for, as `ops-pipeline explain` tells
+        assert "close 254.28" in view.page.get_by_label("Values of the chosen point").inner_text()
+        assert "2010-12-31" in view.page.locator(".op-note").first.inner_text()
+        slider = view.page.get_by_role("slider")
+        slider.focus()
+        slider.press("Home")
+        view.says("what was stored by then, and nothing that came later")
+        assert "as_of=" in view.page.url
+        view.page.goto(view.page.url)
+        view.drawn()
+        view.says("points, 2009-06-30 to 2010-06-30")
+        view.check()
+        view.check_accessible()
         view.open("data?dataset=sample.fx-rates&series=USD")
         view.says("Where 2010-12-31 comes from")
         view.check()

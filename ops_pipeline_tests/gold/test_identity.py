@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from ops_pipeline.gold.build import Changes, rebuild
 from ops_pipeline.gold.dimensions import instrument_id
 from ops_pipeline.gold.identity import apply
+from ops_pipeline.gold.series import price_points
 from ops_pipeline.recipes.identity import Delisting, Identities, Listing, Rename, identities_of
 from ops_pipeline_tests.lake import Lake, body_of, price_recipe
 
@@ -71,6 +72,15 @@ def test_a_rename_makes_two_instruments_one_with_the_earlier_ones_id(lake: Lake)
         key=str,
     )
     assert_as_rebuilt(lake)
+
+
+def test_a_chart_of_a_renamed_instrument_goes_on_where_the_old_symbol_ended(lake: Lake) -> None:
+    declare(lake, FB_META)
+    lake.through(PRICES, prices(1, 12, 100), ticker="FB")
+    lake.through(PRICES, prices(13, 20, 500), ticker="META", run_id="run-2")
+    with lake.warehouse.reading() as connection:
+        drawn = {name: [p.date.day for p in price_points(connection, PRICES, name)] for name in ("META", "FB")}
+    assert drawn == {"META": list(range(1, 21)), "FB": list(range(1, 13))}
 
 
 def test_returns_never_span_two_symbols_bases(lake: Lake) -> None:

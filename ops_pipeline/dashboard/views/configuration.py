@@ -54,7 +54,9 @@ def show(repository: Repository) -> None:
     html(
         m.subheading("Settings"),
         m.table(
-            "Settings", [m.Column("variable", "nowrap"), m.Column("value"), m.Column("from"), m.Column("meaning", "wide")], rows
+            "Settings",
+            [m.Column("variable", "nowrap"), m.Column("value", "wide"), m.Column("from"), m.Column("meaning", "wide")],
+            rows,
         ),
         m.subheading("Folders"),
         m.facts(

@@ -49,7 +49,7 @@ def _data(found: Quality) -> str:
         return m.empty("No check was made yet.", "A run makes them at its end; ops-pipeline checks --run makes them now.")
     columns = [
         m.Column("dataset", "nowrap"),
-        m.Column("check"),
+        m.Column("check", "nowrap"),
         m.Column("result"),
         m.Column("findings", "num"),
         m.Column("first", "wide"),
