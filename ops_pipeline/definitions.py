@@ -12,7 +12,15 @@ from dagster import BetaWarning, Definitions, in_process_executor, with_source_c
 
 from ops_pipeline.defs.alerts import build_alerts
 from ops_pipeline.defs.assets import build_assets
-from ops_pipeline.defs.automation import build_intraday, build_job, build_retention, build_schedule, build_sensor, build_sweep
+from ops_pipeline.defs.automation import (
+    build_intraday,
+    build_job,
+    build_retention,
+    build_schedule,
+    build_sensor,
+    build_sweep,
+    build_weekly,
+)
 from ops_pipeline.defs.checks import build_checks
 from ops_pipeline.defs.resources import OpsDuckDBResource
 from ops_pipeline.engine.context import Context, build_context
@@ -44,7 +52,7 @@ def build_defs(context: Context | None = None, resources: Mapping[str, Any] | No
         assets=_with_code_references(build_assets(home)),
         asset_checks=build_checks(home),
         jobs=[job],
-        schedules=[build_schedule(home, job)],
+        schedules=[build_schedule(home, job), build_weekly(home)],
         sensors=[build_sensor(home), build_intraday(home, job), build_sweep(home), build_retention(home), *build_alerts(home)],
         resources={"ops": ops, **(resources or {})},
         executor=in_process_executor,

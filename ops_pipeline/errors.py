@@ -28,7 +28,16 @@ class BronzeError(UserError):
 
 
 class DamagedFileError(BronzeError):
-    """One bronze file does not hold what its name says: that file's key fails, the others go on."""
+    """One bronze file does not hold what its name says: that file's key fails, the others go on.
+
+    Attributes:
+        why: what is wrong with it, in a few words, where the text says more.
+    """
+
+    def __init__(self, text: str, why: str | None = None) -> None:
+        """Without `why`, the whole text says it."""
+        super().__init__(text)
+        self.why = why or text
 
 
 class DatabaseError(UserError):

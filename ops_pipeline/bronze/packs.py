@@ -70,6 +70,13 @@ def members(path: Path, container: str) -> list[str]:
         return [f"{container}{SEPARATOR}{name}" for name in opened.namelist()]
 
 
+def read_members(path: Path, container: str) -> Iterator[tuple[str, bytes]]:
+    """Every member's whole name and its bytes; the container is opened once. Raises what `read_member` raises, but for a member's name."""
+    with _explained(path, container), zipfile.ZipFile(path) as opened:
+        for name in opened.namelist():
+            yield f"{container}{SEPARATOR}{name}", opened.read(name)
+
+
 def read_member(path: Path, filename: str) -> bytes:
     """The bytes of a member as they were in the file that was packed.
 
@@ -94,7 +101,7 @@ def _explained(path: Path, filename: str) -> Iterator[None]:
     except OSError as e:
         raise BronzeError(f"Bronze file {filename} cannot be read ({e.strerror}): check the disk and run again.") from e
     except (KeyError, zipfile.BadZipFile) as e:
-        raise DamagedFileError(f"Bronze file {filename} is damaged ({e}): restore {path} from a backup.") from e
+        raise DamagedFileError(f"Bronze file {filename} is damaged ({e}): restore {path} from a backup.", str(e)) from e
 
 
 class Unpacked:

@@ -24,6 +24,7 @@ from ops_pipeline.cli import (
     planning,
     point_in_time,
     publish,
+    reconcile,
     rejects,
     replay,
     restatements,
@@ -100,6 +101,7 @@ app.command("publish", epilog=publish.EXAMPLE, rich_help_panel=BUILD)(publish.pu
 
 app.command("doctor", epilog=doctor.EXAMPLE, rich_help_panel=CARE)(doctor.doctor)
 app.command("migrate", epilog=database.MIGRATE_EXAMPLE, rich_help_panel=CARE)(database.migrate)
+app.command("reconcile", epilog=reconcile.EXAMPLE, rich_help_panel=CARE)(reconcile.reconcile)
 app.command("backup", epilog=maintenance.BACKUP_EXAMPLE, rich_help_panel=CARE)(maintenance.backup)
 app.command("restore", epilog=maintenance.RESTORE_EXAMPLE, rich_help_panel=CARE)(maintenance.restore)
 app.command("compact", epilog=maintenance.COMPACT_EXAMPLE, rich_help_panel=CARE)(maintenance.compact)

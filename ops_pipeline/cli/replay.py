@@ -71,6 +71,7 @@ def document(one: Replayed) -> dict[str, object]:
         "standing_rows": found.standing_rows,
         "replayed_rows": found.replayed_rows,
         "history_same": found.history_same,
+        "rejects_same": found.rejects_same,
         "columns": [{"column": c.column, "standing": c.standing, "replayed": c.replayed, "same": c.same} for c in found.columns],
         "differing_files": found.files,
         "gold": one.gold,
@@ -88,6 +89,7 @@ def show(one: Replayed) -> None:
         ("rows replayed", f"{found.replayed_rows:,}"),
         ("columns that differ", ", ".join(differing) or "none"),
         ("history", "the same" if found.history_same else "differs"),
+        ("refused records", "the same" if found.rejects_same else "differ"),
         ("silver", "replaced" if one.swapped else "as it was"),
     ]
     if one.gold is not None:

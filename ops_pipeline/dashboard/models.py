@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.gaps import Gap
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.queries import Finding, RunSummary
+    from ops_pipeline.ops.reconcile_results import ReconcileResult
     from ops_pipeline.ops.sessions import Sessions
     from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
@@ -172,6 +173,7 @@ class Quality:
     tables: list[str] = field(default_factory=list)
     drift: list[Drift] = field(default_factory=list)
     data_checks: list[DataCheck] = field(default_factory=list)
+    reconciled: list[ReconcileResult] = field(default_factory=list)
 
 
 def freshness(state: DatasetState, recipe: Recipe | None, sessions: Sessions | None, expected: date | None) -> Freshness:

@@ -25,6 +25,7 @@ from ops_pipeline.ops import browse, queries
 from ops_pipeline.ops.drift import list_drift
 from ops_pipeline.ops.failures import latest_failures
 from ops_pipeline.ops.migrations import ensure_current
+from ops_pipeline.ops.reconcile_results import latest_reconcile
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.watermark import last_expected
@@ -246,6 +247,7 @@ class Repository:
                 tables=sorted({r["silver_tablename"] for r in reasons}),
                 drift=list_drift(connection, limit=PAGE_FILES),
                 data_checks=standing_results(self.context, connection),
+                reconciled=latest_reconcile(connection),
             )
 
         return self._read(("quality", silver_table, offset), read)

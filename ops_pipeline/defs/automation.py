@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 from dagster import (
     AddDynamicPartitionsRequest,
+    AssetCheckKey,
+    AssetKey,
     AssetSelection,
     DefaultScheduleStatus,
     DefaultSensorStatus,
@@ -29,6 +31,7 @@ from dagster import (
 
 from ops_pipeline.alerts.sending import beat
 from ops_pipeline.clock import utc_now
+from ops_pipeline.defs.checks import RECONCILES
 from ops_pipeline.defs.due import BATCH_TAGS, due_by_source, in_hand, recently_failed, run_request
 from ops_pipeline.defs.partitions import TICKERS
 from ops_pipeline.defs.retention import forget_old_runs
@@ -87,6 +90,25 @@ def build_schedule(home: Context, job: UnresolvedAssetJobDefinition) -> Schedule
         return [run_request(home, source, keys, moment, f"daily {source} {moment.isoformat()}") for source, keys in due.items()]
 
     return daily
+
+
+def build_weekly(home: Context) -> ScheduleDefinition:
+    """The weekly look at whether files, ledger and tables agree; it changes nothing but its own result."""
+    check = AssetCheckKey(AssetKey("bronze"), RECONCILES)
+    job = define_asset_job(
+        "reconcile",
+        selection=AssetSelection.checks(check),
+        description="Compares bronze files, ledger, silver, gold and migrations; mends nothing.",
+    )
+    return ScheduleDefinition(
+        name="weekly",
+        job=job,
+        cron_schedule="0 12 * * 0",
+        execution_timezone=home.settings.schedule_timezone,
+        default_status=DefaultScheduleStatus.RUNNING,
+        description="Every Sunday at noon: whether files, ledger and tables agree, with every body compared with its hash."
+        " OPS_PIPELINE_SCHEDULE_TIMEZONE sets the time zone.",
+    )
 
 
 def build_intraday(home: Context, job: UnresolvedAssetJobDefinition) -> SensorDefinition:

@@ -28,8 +28,10 @@ from ops_pipeline.defs.events import tell
 from ops_pipeline.defs.resources import OpsDuckDBResource
 from ops_pipeline.engine.checks import check_now, standing_results
 from ops_pipeline.engine.outcome import LAYERS
+from ops_pipeline.maintenance.reconcile import reconcile
 from ops_pipeline.ops.failures import latest_failures
 from ops_pipeline.ops.queries import Finding, miscounted_tables, unaccounted_files
+from ops_pipeline.ops.reconcile_results import latest_reconcile
 from ops_pipeline.ops.service import OpsService
 from ops_pipeline.recipes.checks import Kind
 
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ops_pipeline.engine.context import Context
     from ops_pipeline.ops.check_results import CheckResult
     from ops_pipeline.ops.failures import Failure
+    from ops_pipeline.ops.reconcile_results import ReconcileResult
     from ops_pipeline.recipes.universe import Universe
 
 SHOWN_FINDINGS = 20
@@ -60,6 +63,11 @@ class _Ledger:
         return [f for f in latest_failures(self.connection) if f.is_one and f.partition in self._wanted]
 
     @cached_property
+    def reconciled(self) -> list[ReconcileResult]:
+        """What the newest reconcile found."""
+        return latest_reconcile(self.connection)
+
+    @cached_property
     def results(self) -> list[CheckResult]:
         """The standing results of wanted datasets, what failed first."""
         return [r for r in standing_results(self._home, self.connection) if self._wanted.wanted.get(r.dataset_key)]
@@ -67,7 +75,10 @@ class _Ledger:
 
 @dataclass(frozen=True)
 class Check:
-    """A check of one asset: what it says, how grave its failing is, how it is found, and which check of the data it sums up."""
+    """A check of one asset: what it says, how grave its failing is, how it is found, and which check of the data it sums up.
+
+    With `reconciles`, it compares everything with everything before it is evaluated, which takes too long for the end of each run.
+    """
 
     name: str
     layer: str
@@ -75,6 +86,7 @@ class Check:
     severity: AssetCheckSeverity
     find: Callable[[_Ledger], list[Finding]]
     kind: Kind | None = None
+    reconciles: bool = False
 
     def results(self, ledger: _Ledger) -> list[CheckResult]:
         """Of a check of the data, its results, one a dataset."""
@@ -82,6 +94,12 @@ class Check:
 
     def gravity(self, ledger: _Ledger) -> AssetCheckSeverity:
         """How grave its failing is: of a check of the data, as grave as the gravest dataset's."""
+        if self.reconciles:
+            return (
+                AssetCheckSeverity.ERROR
+                if any(r.left and r.kind.is_grave for r in ledger.reconciled)
+                else AssetCheckSeverity.WARN
+            )
         if self.kind is None:
             return self.severity
         failed = [r for r in self.results(ledger) if not r.passed]
@@ -111,7 +129,27 @@ def _of_datasets(kind: Kind) -> Callable[[_Ledger], list[Finding]]:
     return find
 
 
+def _left_apart(ledger: _Ledger) -> list[Finding]:
+    return [
+        Finding(one.where, f"{one.what}. To do: {one.repair}")
+        for r in ledger.reconciled
+        for one in r.first_findings
+        if not one.fixed
+    ]
+
+
+RECONCILES = "files_ledger_and_tables_agree"
+
 CHECKS: list[Check] = [
+    Check(
+        RECONCILES,
+        "bronze",
+        "Bronze files, ledger, silver, gold and migrations fit together, as `ops-pipeline reconcile` compares them; what does not is listed"
+        " with what to do about it. Made weekly and by hand, not after each run; mends nothing.",
+        AssetCheckSeverity.ERROR,
+        _left_apart,
+        reconciles=True,
+    ),
     Check(
         "every_record_is_accounted_for",
         "silver",
@@ -164,6 +202,8 @@ def _definition(home: Context, it: Check) -> AssetChecksDefinition:
     def check(ops: OpsDuckDBResource) -> AssetCheckResult:
         mine = replace(home, service=OpsService(ops.warehouse))
         wanted = mine.universe()
+        if it.reconciles:
+            reconcile(mine)
         if it.kind is not None:
             check_now(mine, wanted.wanted, [it.kind])
         with mine.warehouse.reading() as connection:
@@ -176,7 +216,7 @@ def _definition(home: Context, it: Check) -> AssetChecksDefinition:
 
 def log_checks(context: AssetExecutionContext, home: Context, layers: Sequence[str]) -> None:
     """Evaluates every check of the layers that the step moved, inside the step."""
-    chosen = [check for check in CHECKS if check.layer in layers]
+    chosen = [check for check in CHECKS if check.layer in layers and not check.reconciles]
     wanted = home.universe()
     with home.warehouse.reading() as connection:
         ledger = _Ledger(home, connection, wanted)
@@ -196,7 +236,10 @@ def log_checks(context: AssetExecutionContext, home: Context, layers: Sequence[s
 
 def _evaluated(check: Check, ledger: _Ledger) -> tuple[bool, AssetCheckSeverity, dict[str, RawMetadataValue]]:
     findings, results = check.find(ledger), check.results(ledger)
-    metadata = _metadata(findings, sum(r.findings for r in results) if check.kind else len(findings))
+    total = sum(r.findings for r in results) if check.kind else len(findings)
+    metadata = _metadata(findings, sum(r.left for r in ledger.reconciled) if check.reconciles else total)
+    if check.reconciles:
+        metadata["compared"] = MetadataValue.md("\n".join(f"- {r.looked_at:,}: {r.kind.about}" for r in ledger.reconciled))
     if check.kind:
         metadata["datasets"] = MetadataValue.md(_by_dataset(results))
     return not findings, check.gravity(ledger), metadata

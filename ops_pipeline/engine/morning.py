@@ -19,6 +19,7 @@ from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, verdicts
 from ops_pipeline.ops.doubts import drift_since, refused_since
 from ops_pipeline.ops.queries import RunFilter, RunSummary
+from ops_pipeline.ops.reconcile_results import latest_reconcile
 from ops_pipeline.publish.selection import Selection
 from ops_pipeline.publish.versions import Versions
 from ops_pipeline.recipes.models import NO_TICKER
@@ -144,6 +145,7 @@ def look(context: Context, moment: datetime | None = None) -> Morning:
             *stale,
             *_doubtful(context, since),
             *_unsound(context, {k.dataset for k in wanted}),
+            *_not_fitting(context),
             *deferred,
             *_not_in_plan(beyond),
             *_unpublished(context, newest),
@@ -209,6 +211,22 @@ def _unsound(context: Context, wanted: set[str]) -> list[Problem]:
             (),
             f"check {r.check_name} ({r.severity}): {r.findings:,}, first {r.first_findings[0].where}: {r.first_findings[0].what}",
             f"checks --dataset {r.dataset_key}",
+        )
+        for r in found
+    ]
+
+
+def _not_fitting(context: Context) -> list[Problem]:
+    """What the newest reconcile found and did not mend."""
+    with context.warehouse.reading() as connection:
+        found = [r for r in latest_reconcile(connection) if r.left]
+    return [
+        Problem(
+            "doubtful",
+            None,
+            (),
+            f"{r.kind.value.replace('_', ' ')}: {r.left:,}, first {r.first_findings[0].where}: {r.first_findings[0].what}",
+            "reconcile",
         )
         for r in found
     ]

@@ -22,7 +22,7 @@ from ops_pipeline.ops.replays import lost_files, record_replay, replayable, unpr
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.service import OpsService
 from ops_pipeline.progress import silent
-from ops_pipeline.silver.comparison import Comparison, compare, take_place
+from ops_pipeline.silver.comparison import Comparison, compare, rows_without_body, take_place, take_rejects
 from ops_pipeline.warehouse import Warehouse, attach_statement
 
 if TYPE_CHECKING:
@@ -176,6 +176,13 @@ class _Replay:
                 f"{len(lost)} files that {self.recipe.silver_table} rests on cannot be promoted again, such as {file_id} of run {run_id}"
                 f" ({reason.rstrip('.')}); nothing was replaced. Mend the recipe or restore the files, or look with --to-scratch."
             )
+        rows, example = rows_without_body(connection, self.recipe, _SCRATCH, self.tickers)
+        if example:
+            raise UserError(
+                f"{rows:,} rows of {self.recipe.silver_table} rest on files whose bodies are gone, such as {example[1]} of run"
+                f" {example[0]}, and no stored file has them; nothing was replaced. `ops-pipeline run --dataset {self.recipe.dataset_key}`"
+                " asks for their days again; replay after it."
+            )
         found = compare(connection, self.recipe, _SCRATCH, self.tickers)
         with self.context.warehouse.transaction():
             steps.debug("swapping %s", self.recipe.silver_table)
@@ -183,6 +190,8 @@ class _Replay:
             swapped = bool(self.done) and not (found.identical and shape == self.recipe.columns_hash)
             if swapped:
                 take_place(connection, self.recipe, _SCRATCH, self.tickers)
+            elif self.done and not found.rejects_same:
+                take_rejects(connection, self.recipe, _SCRATCH, self.tickers)
             OpsRepo(connection).remember_recipes([self.recipe])
             record_replay(connection, _SCRATCH, self.run_id, self.kind)
             gold = rebuild(connection, self.recipe) if self.recipe.gold is not None else None

@@ -39,7 +39,7 @@ log = logging.getLogger("ops_pipeline.maintenance")
 MOST_FILES = 2_000
 # A container of fewer files would hardly help.
 LEAST_FILES = 10
-_NOTE = ".moving"
+NOTE = ".moving"
 
 
 @dataclass(slots=True)
@@ -108,6 +108,18 @@ def pack(context: Context, *, older_than: timedelta, tell: Tell = silent) -> Pac
     return done
 
 
+def finish(context: Context) -> int:
+    """Finishes what killed packings left, and gives the number of files that it deleted.
+
+    Raises:
+        UserError: runs go on, or the disk refuses.
+    """
+    _require_bronze(context)
+    with context.warehouse.reading() as connection:
+        datasets = list(names.datasets_with_files(connection))
+    return sum(_finish(context, dataset_folder(dataset)) for dataset in datasets)
+
+
 def purge(context: Context, *, older_than: timedelta, tell: Tell = silent) -> Purged:
     """Deletes the bodies of failed requests that a later good answer of their partition made useless; the rows stay, and say so.
 
@@ -171,7 +183,7 @@ def _pack(context: Context, folder: str, month: str, files: Sequence[str]) -> No
     digest = hashlib.sha256("\n".join(files).encode()).hexdigest()[:16]
     container = f"{folder}/{packs.FOLDER}/{month}-{digest}.zip"
     place = context.store.path(container)
-    temporary, note = place.with_name(f".{place.name}.part"), place.with_name(f"{place.name}{_NOTE}")
+    temporary, note = place.with_name(f".{place.name}.part"), place.with_name(f"{place.name}{NOTE}")
     renamed = {name: packs.packed_name(container, name) for name in files}
     try:
         with _on_disk(place):
@@ -196,10 +208,10 @@ def _pack(context: Context, folder: str, month: str, files: Sequence[str]) -> No
 
 def _finish(context: Context, folder: str) -> int:
     """Deletes what a killed packing left: files whose rows name their container, or a container that no row names."""
-    notes = sorted((context.settings.bronze_path / folder / packs.FOLDER).glob(f"*{_NOTE}"))
+    notes = sorted((context.settings.bronze_path / folder / packs.FOLDER).glob(f"*{NOTE}"))
     left = 0
     for note in notes:
-        container = f"{folder}/{packs.FOLDER}/{note.name.removesuffix(_NOTE)}"
+        container = f"{folder}/{packs.FOLDER}/{note.name.removesuffix(NOTE)}"
         place = context.store.path(container)
         with context.leases.quiet(), _on_disk(note):
             with context.warehouse.reading() as connection:

@@ -239,6 +239,15 @@ class DatasetInjestion(BaseModel):
         self.bronze_failed(reason, status_code, kind=kind)
         self.bronze_outcome = "deferred"
 
+    def bronze_vanished(self, at: datetime) -> None:
+        """The stored body is found to be gone: its days are asked for again. What silver has of it stays, and so do its counts."""
+        self.bronze_purged_at = at
+        if self.promotion_kind != "first" or self.bronze_outcome not in ("stored", "unchanged"):
+            return
+        if self.bronze_outcome == "stored" and (self.silver_injest_end_time is None or self.silver_errors is not None):
+            self.bronze_failed("the stored answer is gone from the bronze folder; the next run asks again")
+        self.request_complete = False
+
     # --- silver ---------------------------------------------------------------------------------------------------------------
 
     def silver_started(self, recipe: Recipe, run_id: str, started: datetime) -> None:
@@ -272,6 +281,16 @@ class DatasetInjestion(BaseModel):
         self.silver_errors, self.silver_injest_end_time = error, utc_now()
         # A file that was promoted before, and was merged again behind a late one, is not in silver any more either.
         self.bronze_can_promote, self.silver_can_promote = True, False
+
+    def silver_recounted(self, counts: RowCounts) -> None:
+        """The counts of a merge turn out to be others than were written.
+
+        Raises:
+            ValueError: when they do not add up to `bronze_rows` either.
+        """
+        if counts.total != self.bronze_rows:
+            raise ValueError(f"file {self.file_id}: {self.bronze_rows} records, {counts.total} accounted for ({counts!r})")
+        self._silver_counts(counts)
 
     def _silver_counts(self, counts: RowCounts) -> None:
         self.silver_rows_created, self.silver_rows_updated, self.silver_rows_failed = (

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from ops_pipeline.ops.spans import islands_of
-from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, NOT_IN_PLAN_SQL, STATUS_SQL
+from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, NOT_IN_PLAN_SQL, REBUILT_WITHOUT_SQL, STATUS_SQL
 from ops_pipeline.ops.wanted import dicts, registered, whole_rows
 from ops_pipeline.recipes.universe import PartitionKey
 
@@ -312,7 +312,7 @@ def miscounted_tables(connection: duckdb.DuckDBPyConnection) -> list[Finding]:
         connection,
         f"""WITH latest AS (SELECT DISTINCT ON (coalesce(origin_run_id, run_id), file_id, silver_tablename) * FROM {LEDGER}
             WHERE silver_tablename IN (SELECT silver_tablename FROM ops.silver_tables) AND silver_errors IS NULL
-                AND silver_injest_end_time IS NOT NULL
+                AND silver_injest_end_time IS NOT NULL AND (run_id, file_id) NOT IN ({REBUILT_WITHOUT_SQL})
             ORDER BY silver_injest_end_time DESC)
         SELECT silver_tablename AS name, sum(silver_rows_created - silver_rows_deleted)::BIGINT AS expected FROM latest
         GROUP BY silver_tablename""",

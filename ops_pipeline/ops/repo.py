@@ -65,6 +65,10 @@ class OpsRepo:
         guard = "AND t.bronze_outcome = 'asked' " if stage is Stage.BRONZE else ""
         self._merge(rows, f"WHEN MATCHED {guard}THEN UPDATE SET {_update(stage_columns(stage))}")
 
+    def correct(self, rows: Sequence[DatasetInjestion], stage: Stage) -> None:
+        """Writes the stage's own columns of rows that exist, whatever they say: for repairs while no run goes on."""
+        self._merge(rows, f"WHEN MATCHED THEN UPDATE SET {_update(stage_columns(stage))}")
+
     def _merge(self, rows: Sequence[DatasetInjestion], matched: str) -> None:
         if not rows:
             return

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops_pipeline.ops.repo import OpsRepo
+from ops_pipeline.ops.sql import LEDGER
 from ops_pipeline.silver.tables import LINEAGE, ensure_tables
 from ops_pipeline.silver.typing_sql import identifier
 
@@ -65,6 +66,7 @@ class Comparison:
         columns: every column of either.
         files: the files by which they differ, at most `limit` of them, those with most rows first.
         history_same: whether both tell the same changes by the same files.
+        rejects_same: whether both refused the same records of the same files.
     """
 
     standing_rows: int
@@ -72,10 +74,11 @@ class Comparison:
     columns: list[ColumnSums]
     files: list[FileDifference]
     history_same: bool
+    rejects_same: bool = True
 
     @property
     def identical(self) -> bool:
-        """Whether nothing differs, lineage and history included."""
+        """Whether no row differs, lineage and history included."""
         return self.standing_rows == self.replayed_rows and self.history_same and all(c.same for c in self.columns)
 
 
@@ -92,7 +95,8 @@ def compare(
     # A table that was never made, or has other keys, has no row to set beside another.
     comparable = set(recipe.silver_key) <= set(here) and there
     files = _by_file(connection, recipe, replayed, [c for c in here if c in there], tickers, limit) if comparable else []
-    return Comparison(rows, new_rows, columns, files, _history(connection, recipe, replayed, tickers))
+    same_history = _history(connection, recipe, replayed, tickers)
+    return Comparison(rows, new_rows, columns, files, same_history, _rejects(connection, recipe, replayed, tickers))
 
 
 def _columns(connection: duckdb.DuckDBPyConnection, table: str, catalog: str | None = None) -> list[str]:
@@ -154,6 +158,37 @@ def _history(connection: duckdb.DuckDBPyConnection, recipe: Recipe, replayed: st
     return mine == others
 
 
+def _rejects(connection: duckdb.DuckDBPyConnection, recipe: Recipe, replayed: str, tickers: Sequence[str] | None) -> bool:
+    where, parameters = _only(tickers)
+    sums = [
+        connection.execute(
+            f"""SELECT count(*), bit_xor(hash(run_id, bronze_file_id, row_position, raw_text, reason)) FROM {table}
+            WHERE silver_tablename = ? AND {where}""",
+            [recipe.silver_table, *parameters],
+        ).fetchone()
+        for table in (REJECTS, f"{replayed}.{REJECTS}")
+    ]
+    return sums[0] == sums[1]
+
+
+def rows_without_body(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, replayed: str, tickers: Sequence[str] | None
+) -> tuple[int, tuple[str, str] | None]:
+    """Standing rows that rest on files whose bodies are gone and that no replayed file has: how many, and the (run, file) of one."""
+    present = set(_columns(connection, recipe.silver_table))
+    if not set(recipe.silver_key) <= present or not _columns(connection, recipe.silver_table, replayed):
+        return 0, None
+    where, parameters = _only(tickers, "t.")
+    same = " AND ".join(f"t.{identifier(k)} = s.{identifier(k)}" for k in recipe.silver_key)
+    row = connection.execute(
+        f"""SELECT count(*), min(t.run_id), arg_min(t.bronze_file_id, t.run_id) FROM {recipe.silver_table} t
+        SEMI JOIN (FROM {LEDGER} WHERE bronze_purged_at IS NOT NULL) f ON f.run_id = t.run_id AND f.file_id = t.bronze_file_id
+        WHERE {where} AND NOT EXISTS (SELECT 1 FROM {replayed}.{recipe.silver_table} s WHERE {same})""",
+        parameters,
+    ).fetchone()
+    return (int(row[0]), (row[1], row[2])) if row and row[0] else (0, None)
+
+
 def take_place(connection: duckdb.DuckDBPyConnection, recipe: Recipe, replayed: str, tickers: Sequence[str] | None) -> None:
     """Puts the replayed rows, history and refused records where the standing ones were; inside the caller's transaction.
 
@@ -171,6 +206,12 @@ def take_place(connection: duckdb.DuckDBPyConnection, recipe: Recipe, replayed: 
         if tickers is not None:
             connection.execute(f"DELETE FROM {table} WHERE {where}", parameters)
         connection.execute(f"INSERT INTO {table} BY NAME FROM {replayed}.{table} WHERE {where}", parameters)
+    take_rejects(connection, recipe, replayed, tickers)
+
+
+def take_rejects(connection: duckdb.DuckDBPyConnection, recipe: Recipe, replayed: str, tickers: Sequence[str] | None) -> None:
+    """Puts the refused records of the replay where the standing ones were; inside the caller's transaction."""
+    where, parameters = _only(tickers)
     connection.execute(f"DELETE FROM {REJECTS} WHERE silver_tablename = ? AND {where}", [recipe.silver_table, *parameters])
     connection.execute(
         f"INSERT INTO {REJECTS} BY NAME FROM {replayed}.{REJECTS} WHERE silver_tablename = ? AND {where}",

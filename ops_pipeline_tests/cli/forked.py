@@ -1,4 +1,4 @@
-"""A process that has the command's modules loaded and lets each command be born in a process of its own: no start of an interpreter each time.
+"""A process that has loaded the command and lets each call be born in a process of its own: no start of an interpreter each time.
 
 Belongs here: forking, and the end of a command as the interpreter would end it. Does not belong here: what is started so, and what not
 (`command`).

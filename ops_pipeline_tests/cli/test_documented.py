@@ -48,7 +48,7 @@ def test_there_are_commands() -> None:
         "run", "retry", "replay", "due", "runs", "show", "coverage", "gaps", "asof", "explain", "restatements", "dashboard", "sql",
         "checks", "publish", "morning", "doctor", "migrate", "init",
         "service", "service install", "service status", "service show", "service uninstall",
-        "backup", "restore", "compact", "pack", "purge", "disk",
+        "reconcile", "backup", "restore", "compact", "pack", "purge", "disk",
         "universe", "universe list", "universe add", "universe remove",
         "universe rename", "universe delist", "universe groups", "universe import",
         "datasets", "datasets list", "datasets show", "datasets try",

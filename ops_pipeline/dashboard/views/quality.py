@@ -39,6 +39,8 @@ def show(repository: Repository) -> None:
         m.subheading("Checks of the data", "Made at the end of each run, of what it touched; what failed comes first."),
         _data(found),
     )
+    html(m.subheading("Files, ledger and tables", "Whether all that is stored fits together, as the newest reconcile found it."))
+    html(_reconciled(found))
     html(m.subheading("Refused records", _REFUSED))
     _rejects(found)
     html(m.subheading("Unknown fields", "What vendors send and no recipe names; the values stay in bronze."), _drift(found))
@@ -67,6 +69,39 @@ def _data(found: Quality) -> str:
         for c in found.data_checks
     ]
     return m.table("Checks of the data", columns, rows)
+
+
+def _reconciled(found: Quality) -> str:
+    if not found.reconciled:
+        return m.empty("Nothing was compared yet.", "Under Dagster it is done weekly; by hand with", "ops-pipeline reconcile")
+    columns = [
+        m.Column("what should hold", "wide"),
+        m.Column("result"),
+        m.Column("looked at", "num"),
+        m.Column("not looked at", "num"),
+        m.Column("found", "num"),
+        m.Column("mended", "num"),
+        m.Column("compared (UTC)", "nowrap"),
+    ]
+    rows = [
+        (
+            r.kind.about,
+            m.badge("passed" if not r.left else "failed" if r.kind.is_grave else "warning"),
+            r.looked_at,
+            r.left_out,
+            r.findings,
+            r.fixed,
+            r.checked_at,
+        )
+        for r in found.reconciled
+    ]
+    left = [(r.kind, one) for r in found.reconciled for one in r.first_findings if not one.fixed]
+    made = m.table("Files, ledger and tables", columns, rows)
+    if left:
+        names = [m.Column("finding", "nowrap"), m.Column("where"), m.Column("what", "wide"), m.Column("what to do", "wide")]
+        lines = [(kind.value.replace("_", " "), one.where, one.what, one.repair) for kind, one in left[:SHOWN_FINDINGS]]
+        made += m.table("What does not fit together", names, lines)
+    return made
 
 
 def _drift(found: Quality) -> str:
