@@ -10,12 +10,13 @@
 # Every path here is relative and quoted or free of spaces, so that the folder itself may stand anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test dashboard crash bench docs check lock pictures clean
+.PHONY: help setup run dev test dashboard crash fuzz bench docs check lock pictures clean
 
 PYTHON ?=
 ARGS ?=
 PYTEST_ARGS ?=
 KILLS ?= 300
+CASES ?= 100000
 HOST ?= 127.0.0.1
 PORT ?= 3000
 DASHBOARD_PORT ?= 8501
@@ -96,6 +97,9 @@ docs: $(READY_DEV) ## build the documentation as a site, and say where it is
 
 crash: $(READY_DEV) ## kill 300 runs in every way and compare what they leave, about an hour; KILLS=50 kills fewer
 	@CRASH_KILLS='$(KILLS)' nice -n 10 $(PY) -m pytest -q -x -s ops_pipeline_tests/engine/test_matrix.py
+
+fuzz: $(READY_DEV) ## stage 100,000 answers, most of them damaged, and account for every record, half an hour; CASES=5000 stages fewer
+	@FUZZ_CASES='$(CASES)' nice -n 10 $(PY) -m pytest -q -x -s -n 0 ops_pipeline_tests/silver/test_fuzz.py
 
 bench: $(READY_BENCH) ## measure the pipeline beside its alternatives, see benchmarks/README.md
 	@$(PY) -m benchmarks $(ARGS)
