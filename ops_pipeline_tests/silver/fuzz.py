@@ -211,11 +211,18 @@ def _table(chance: random.Random) -> bytes:
 
 
 def _count_lines(body: bytes) -> int | None:
+    """Lines behind the header; one that holds nothing but blanks is none."""
+    seen: list[str] = []
+    count = 0
     try:
-        lines = [cells for cells in csv.reader(StringIO(body.decode("utf-8-sig"), newline=""), strict=True) if cells]
+        for cells in csv.reader(
+            (seen.append(line) or line for line in StringIO(body.decode("utf-8-sig"), newline="")), strict=True
+        ):
+            count += bool(cells) and bool("".join(seen).strip())
+            seen.clear()
     except (ValueError, csv.Error):
         return None
-    return len(lines) - 1 if lines else None
+    return count - 1 if count else None
 
 
 def _wide(chance: random.Random) -> bytes:
