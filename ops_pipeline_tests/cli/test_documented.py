@@ -45,7 +45,8 @@ def _long_options(command: Any) -> list[str]:
 
 def test_there_are_commands() -> None:
     assert {" ".join(path) for path, _ in COMMANDS} == {
-        "run", "retry", "replay", "due", "runs", "show", "coverage", "gaps", "asof", "explain", "restatements", "dashboard", "sql",
+        "run", "retry", "replay", "due", "runs", "show", "coverage", "gaps", "asof", "explain", "restatements", "dropped",
+        "dashboard", "sql",
         "checks", "publish", "morning", "doctor", "migrate", "init",
         "service", "service install", "service status", "service show", "service uninstall",
         "reconcile", "backup", "restore", "compact", "pack", "purge", "disk",
