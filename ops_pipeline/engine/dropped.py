@@ -14,7 +14,7 @@ from ops_pipeline.errors import BronzeError
 from ops_pipeline.ops.check_results import silver_shapes
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.progress import silent
-from ops_pipeline.silver.dropped import DroppedRow, dropped_rows, has_windows, lacking_answers
+from ops_pipeline.silver.dropped import DroppedRow, dropped_rows, has_windows, lacking_answers, tickers_of
 from ops_pipeline.silver.staging import stage, staging_connection
 
 if TYPE_CHECKING:
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.progress import Tell
     from ops_pipeline.recipes.models import Recipe
+
+# Whoever wants to write waits for a reader: so many tickers, with twenty years of daily rows each, take about a second.
+TICKERS_AT_ONCE = 100
 
 
 def find_dropped(
@@ -49,23 +52,23 @@ def find_dropped(
     recipes = [r for r in known if r is not None and has_windows(r) and shapes[r.dataset_key] == r.columns_hash]
     found: list[DroppedRow] = []
     for recipe in recipes:
-        found += _of_dataset(context, recipe, ticker, tell)
+        with context.warehouse.reading() as connection:
+            tickers = [name for name in tickers_of(connection, recipe) if ticker in (None, name)]
+        for start in range(0, len(tickers), TICKERS_AT_ONCE):
+            tell(f"comparing answers of {recipe.dataset_key}", start, len(tickers))
+            found += _of_tickers(context, recipe, tickers[start : start + TICKERS_AT_ONCE])
     return found
 
 
-def _of_dataset(context: Context, recipe: Recipe, ticker: str | None, tell: Tell) -> list[DroppedRow]:
+def _of_tickers(context: Context, recipe: Recipe, tickers: Sequence[str]) -> list[DroppedRow]:
     with context.warehouse.reading() as connection:
-        lacking = [it for it in lacking_answers(connection, recipe) if ticker in (None, it.ticker)]
-        rows = OpsRepo(connection).get((it.run_id, file_id) for it in lacking for file_id in it.file_ids)
-    if not lacking:
-        return []
+        lacking = lacking_answers(connection, recipe, tickers)
+        rows = OpsRepo(connection).get((it.run_id, file_id) for it in lacking for file_id in it.file_ids) if lacking else {}
     held: list[pa.Table] = []
     unread: set[tuple[str, str]] = set()
-    size = context.settings.batch_files
-    files = list(rows.values())
+    size, files = context.settings.batch_files, list(rows.values())
     with closing(staging_connection()) as reading:
         for start in range(0, len(files), size):
-            tell(f"reading answers of {recipe.dataset_key}", start, len(files))
             held += _keys(context, recipe, files[start : start + size], reading, unread)
     sound = [it for it in lacking if (it.run_id, it.request_id) not in unread]
     if not sound:

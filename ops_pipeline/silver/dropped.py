@@ -87,7 +87,7 @@ def _answers(recipe: Recipe) -> str:
             sum(silver_rows_updated + silver_rows_unchanged)::BIGINT AS repeated, sum(silver_rows_failed)::BIGINT AS refused
         FROM {LEDGER} WHERE {mine} AND promotion_kind = 'first' AND bronze_outcome = 'stored' AND silver_errors IS NULL
             AND silver_injest_end_time IS NOT NULL AND coalesce(silver_hold, 'whole') = 'whole'
-            AND requested_from_date IS NOT NULL AND requested_to_date IS NOT NULL
+            AND requested_from_date IS NOT NULL AND requested_to_date IS NOT NULL AND ticker IN (FROM wanted_tickers)
         GROUP BY ticker, run_id, request_id HAVING bool_and(request_complete)"""
 
 
@@ -97,25 +97,37 @@ def _rows(recipe: Recipe) -> str:
     ticker = TICKER_COLUMN if recipe.per_ticker else literal(NO_TICKER)
     own_key = ", ".join(f"{identifier(n)} := s.{identifier(n)}" for n in recipe.key)
     same = " AND ".join(f"s.{identifier(k)} = c.{identifier(k)}" for k in recipe.silver_key)
+    mine = f"{TICKER_COLUMN} IN (FROM wanted_tickers)" if recipe.per_ticker else "true"
     return f"""SELECT {f"s.{ticker}" if recipe.per_ticker else ticker} AS ticker, s.{identifier(recipe.date_column or "")}::DATE AS day,
             to_json(struct_pack({own_key}))::VARCHAR AS row_key, s.known_at, s.run_id AS last_run_id, c.made
-        FROM {recipe.silver_table} s JOIN (
+        FROM (FROM {recipe.silver_table} WHERE {mine}) s JOIN (
             SELECT {keys}, max({{'a': known_at, 'b': run_id, 'c': bronze_file_id}}) AS made
-            FROM {recipe.history_table} WHERE operation = 'C' GROUP BY ALL) c ON {same}"""
+            FROM {recipe.history_table} WHERE operation = 'C' AND {mine} GROUP BY ALL) c ON {same}"""
 
 
 _IN_WINDOW = "r.ticker = a.ticker AND r.day BETWEEN a.first AND a.last AND r.made < a.place"
 
 
-def lacking_answers(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> list[Lacking]:
-    """The answers that lack rows of silver, newest first. Records that silver refused may be these rows, so they are given the benefit."""
-    found = connection.execute(
-        f"""WITH answers AS ({_answers(recipe)}), stored AS ({_rows(recipe)})
+def tickers_of(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> list[str]:
+    """The tickers that anything was asked for, in order; one that stands for none where a dataset has none."""
+    sql = f"SELECT DISTINCT ticker FROM {LEDGER} WHERE source = ? AND dataset = ? AND discriminator = ? ORDER BY ticker"
+    return [ticker for (ticker,) in connection.execute(sql, [recipe.source, recipe.dataset, recipe.discriminator]).fetchall()]
+
+
+def _wanted(tickers: Sequence[str]) -> pa.Table:
+    return pa.table({"ticker": pa.array(tickers, pa.string())})
+
+
+def lacking_answers(connection: duckdb.DuckDBPyConnection, recipe: Recipe, tickers: Sequence[str]) -> list[Lacking]:
+    """The answers for these tickers that lack rows of silver, newest first; records that silver refused may be these rows."""
+    with registered(connection, "wanted_tickers", _wanted(tickers)):
+        found = connection.execute(
+            f"""WITH answers AS ({_answers(recipe)}), stored AS ({_rows(recipe)})
         SELECT a.ticker, a.run_id, a.request_id, any_value(a.file_ids), count(*) - any_value(a.repeated)
         FROM answers a JOIN stored r ON {_IN_WINDOW}
         GROUP BY a.ticker, a.run_id, a.request_id
         HAVING count(*) > any_value(a.repeated + a.refused) ORDER BY max(a.place) DESC"""
-    ).fetchall()
+        ).fetchall()
     return [Lacking(ticker, run, request, tuple(files), rows) for ticker, run, request, files, rows in found]
 
 
@@ -139,7 +151,12 @@ def dropped_rows(
     )
     own_key = ", ".join(f"{identifier(n)} := h.{identifier(n)}" for n in recipe.key)
     ticker = f"h.{TICKER_COLUMN}" if recipe.per_ticker else literal(NO_TICKER)
-    with registered(connection, "lacking_answers", given), registered(connection, "held_keys", held):
+    wanted = _wanted(sorted({a.ticker for a in lacking}))
+    with (
+        registered(connection, "wanted_tickers", wanted),
+        registered(connection, "lacking_answers", given),
+        registered(connection, "held_keys", held),
+    ):
         rows = dicts(
             connection,
             f"""WITH answers AS ({_answers(recipe)}), stored AS ({_rows(recipe)}),
