@@ -9,6 +9,7 @@ import csv
 import sys
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -94,13 +95,15 @@ def asof(
     """Show a dataset's rows as they stood at a time, in silver or in gold."""
     from ops_pipeline.gold.as_of import gold_as_of, silver_as_of
     from ops_pipeline.gold.explain import word
+    from ops_pipeline.recipes.bulk import bulk_of
     from ops_pipeline.silver.as_of import Clock
 
     if as_json and as_csv:
         raise UserError("--json and --csv exclude each other; give one.")
     context = open_ledger(home)
     recipe = context.catalogue.recipe(dataset)
-    read = gold_as_of if layer is AsOfLayer.GOLD else silver_as_of
+    bulk = bulk_of(recipe, context.catalogue.recipes)
+    read = partial(gold_as_of, bulk=bulk) if layer is AsOfLayer.GOLD else silver_as_of
     with progress("reading"), context.warehouse.reading() as connection:
         found = read(
             connection, recipe, moment, clock=Clock(clock.value) if clock else None, ticker=ticker, day=day,

@@ -35,6 +35,7 @@ from ops_pipeline.ops.queries import Finding
 from ops_pipeline.ops.wanted import registered
 from ops_pipeline.ops.watermark import last_expected
 from ops_pipeline.progress import silent
+from ops_pipeline.recipes.bulk import bulk_of
 from ops_pipeline.recipes.checks import Declared, Kind
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver import checks as silver_checks
@@ -176,10 +177,13 @@ def _result(
                 # What was found wrong must be looked at again, whichever series it was.
                 before = it.before.get((recipe.dataset_key, kind.value))
                 size = declared.block.sample if before is None or before.passed else None
-                series = gold_checks.sample(connection, recipe, size, salt, touched=narrow)
+                if recipe.symbol_column is not None:
+                    return None  # its rows are compared with the series that they continue
+                bulk = bulk_of(recipe, it.context.catalogue.recipes)
+                series = gold_checks.sample(connection, recipe, size, salt, touched=narrow, bulk=bulk)
                 if not series:
                     return None
-                sql, names = gold_checks.query(connection, recipe), {"series": series}
+                sql, names = gold_checks.query(connection, recipe, bulk), {"series": series}
             case Kind.FRESH:
                 expected = _expected(it, recipe)
                 if not expected:
@@ -223,6 +227,8 @@ def _was_sound(it: _Round, recipe: Recipe, kind: Kind) -> bool:
 
 def _expected(it: _Round, recipe: Recipe) -> list[tuple[str, date | None]]:
     """The wanted tickers of a dataset, each with the last day of which it should have rows; a series that has ended stays as it is."""
+    if recipe.covered_by in it.universe.wanted:
+        return []  # its newest rows are the bulk files', which are looked at themselves
     if recipe.last_date is not None and not Declared(recipe).rows_every_session:
         return []
     end = last_expected(recipe, it.moment, it.context.settings.today)

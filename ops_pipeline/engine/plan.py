@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.asking import Told, beginning, request_of, wishes_of, within
+from ops_pipeline.engine.covering import coverable, covers
 from ops_pipeline.engine.gaps import datasets_with_holes, holes_of
 from ops_pipeline.engine.not_in_plan import leave_out
 from ops_pipeline.engine.outcome import LAYERS, OutcomeKind
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from datetime import date, datetime
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.engine.covering import Cover
     from ops_pipeline.ops.gaps import Gap
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.periods import PeriodAnswers
@@ -109,6 +111,7 @@ class _Known:
     answered: set[str] = field(default_factory=set)
     imported: dict[str, datetime] = field(default_factory=dict)
     again: dict[PartitionKey, str] = field(default_factory=dict)
+    covers: dict[PartitionKey, Cover] = field(default_factory=dict)
     periods: dict[PartitionKey, dict[date, PeriodAnswers]] = field(default_factory=dict)
     holes: dict[PartitionKey, list[Gap]] = field(default_factory=dict)
 
@@ -137,7 +140,7 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
         else:
             wanted.append(item)
     now = options.now or utc_now()
-    known = _ask_ledger(context, [item.key for item in wanted], options, now)
+    known = _ask_ledger(context, universe, [item.key for item in wanted], options, now)
     imports = Imports(context, known.imported, full=options.full)
     if "bronze" in options.layers:
         for item in wanted:
@@ -212,7 +215,8 @@ def verdicts(context: Context, keys: Sequence[PartitionKey], options: RunOptions
     return planned
 
 
-def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions, now: datetime) -> _Known:
+def _ask_ledger(context: Context, universe: Universe, keys: list[PartitionKey], options: RunOptions, now: datetime) -> _Known:
+    in_bulk = coverable(context, universe, {key.dataset for key in keys}) if "bronze" in options.layers else {}
     expecting = datasets_with_holes(context, keys) if "bronze" in options.layers else {}
     try:
         with context.warehouse.reading() as connection:
@@ -226,6 +230,7 @@ def _ask_ledger(context: Context, keys: list[PartitionKey], options: RunOptions,
                 known.again.update(due_again(connection, context.catalogue, keys, now, options.today))
                 if undated:
                     known.answers.update(repo.last_answers(undated))
+                known.covers.update(covers(connection, context, universe, in_bulk, known.islands, keys, now, options.today))
                 modes = {k: context.catalogue.recipes[k.dataset] for k in keys}
                 slow = [k for k, r in modes.items() if r.mode.has_watermark and r.cadence != "daily"]
                 if slow:
@@ -273,15 +278,18 @@ def _decide(
         item.requests = [request_of(recipe, item.key, window) for window in options.windows.get(item.key, ())]
         item.reason = "asked again as it was asked" if item.requests else ""
         return
+    cover = known.covers.get(item.key)
+    spans: Sequence[Span] = known.islands.get(item.key, ())
+    if cover:
+        spans = [*spans, cover.span]
     told = Told(
-        known.islands.get(item.key, ()), known.answers.get(item.key), known.periods.get(item.key, {}), known.again.get(item.key),
-        known.holes.get(item.key, ()),
-    )  # fmt: skip
+        spans, known.answers.get(item.key), known.periods.get(item.key, {}), known.again.get(item.key), known.holes.get(item.key, ())
+    )
     floor = context.catalogue.sources[recipe.source].earliest
     sessions = context.calendars.of(recipe)
     found = wishes_of(beginning(recipe, since), told, sessions, options, now, floor=floor)
     item.requests = [request_of(recipe, item.key, wish.window) for wish in found.wishes]
-    item.reason = found.reason
+    item.reason = cover.reason if cover and not found.wishes else found.reason
     item.again = told.again is not None and bool(item.requests)
     item.lacking = [(request, wish.lacks) for request, wish in zip(item.requests, found.wishes, strict=True) if wish.lacks]
     item.inner = {request.request_id for request, wish in zip(item.requests, found.wishes, strict=True) if wish.inner}

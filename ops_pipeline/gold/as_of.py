@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops_pipeline.errors import UserError
 from ops_pipeline.gold.facts import fact_of
+from ops_pipeline.gold.rows import silver_rows, where_it_is
 from ops_pipeline.ops.objects import MOMENT, SqlObject, ensure_objects
 from ops_pipeline.silver.as_of import Clock, default_clock, state_query
 from ops_pipeline.silver.typing_sql import identifier
@@ -44,23 +45,24 @@ class AsOf:
     truncated: bool = False
 
 
-def gold_query(recipe: Recipe, clock: Clock, moment: str = MOMENT) -> str:
-    """SQL for the gold rows that the dataset feeds, as they stood; `series` is the ticker or currency.
+def gold_query(recipe: Recipe, clock: Clock, moment: str = MOMENT, bulk: Recipe | None = None) -> str:
+    """SQL for the gold rows that the dataset, continued by `bulk`, feeds, as they stood; `series` is the ticker or currency.
 
     Raises:
         ValueError: when the recipe feeds no gold object.
     """
     fact = fact_of(recipe)
     columns = ", ".join([*fact.key, *fact.values, "bronze_file_id", "run_id", "known_at", "series"])
-    return f"""WITH series_rows AS (SELECT *, {identifier(fact.series)} AS _series FROM ({state_query(recipe, clock, moment)}))
+    rows = silver_rows(recipe, bulk, lambda r: f"({state_query(r, clock if r is recipe else default_clock(r), moment)})")
+    return f"""WITH series_rows AS (SELECT *, {identifier(fact.series)} AS _series FROM {rows})
         SELECT {columns} FROM ({fact.query}) {fact.one_a_key}"""
 
 
-def ensure_macros(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> None:
+def ensure_macros(connection: duckdb.DuckDBPyConnection, recipe: Recipe, bulk: Recipe | None = None) -> None:
     """Makes `gold.<silver table>_as_of(T)` and, over all datasets that feed the fact, `gold.<fact>_as_of(T)`."""
     table = fact_of(recipe).table
     about = f"{table} as it stood at a time: what the builder makes of silver as it stood then, by each dataset's default clock."
-    query = gold_query(recipe, default_clock(recipe))
+    query = gold_query(recipe, default_clock(recipe), bulk=bulk)
     ensure_objects(connection, [SqlObject(f"gold.{recipe.table}_as_of", "macro", query, about, part_of=f"{table}_as_of")])
 
 
@@ -101,11 +103,20 @@ def gold_as_of(
     ticker: str | None = None,
     day: date | None = None,
     limit: int | None = None,
+    bulk: Recipe | None = None,
 ) -> AsOf:
-    """The gold rows that a dataset feeds as they stood; arguments and errors as of `silver_as_of`, a currency being a `ticker` here."""
+    """The gold rows that a dataset feeds as they stood; arguments and errors as of `silver_as_of`, a currency being a `ticker` here.
+
+    `bulk` is the dataset that continues it.
+    """
     if recipe.gold is None:
         raise UserError(f"{recipe.dataset_key} feeds no gold table; ask for its silver rows.")
-    return _read(connection, recipe, moment, "gold", clock, {"series": ticker, "date": day}, "series, date", limit)
+    if recipe.symbol_column is not None:
+        raise UserError(
+            f"{recipe.dataset_key} feeds {recipe.gold_table} through the dataset that it continues: ask for that one, or for silver rows."
+        )
+    bulk = where_it_is(connection, bulk)
+    return _read(connection, recipe, moment, "gold", clock, {"series": ticker, "date": day}, "series, date", limit, bulk)
 
 
 def _read(
@@ -117,6 +128,7 @@ def _read(
     where: dict[str | None, Any],
     order: str,
     limit: int | None,
+    bulk: Recipe | None = None,
 ) -> AsOf:
     if moment.tzinfo is None:
         raise UserError(f"{moment} names no time zone; write one, such as {moment.isoformat()}+00:00.")
@@ -130,7 +142,7 @@ def _read(
         raise UserError(f"{recipe.dataset_key} cannot be narrowed to {unusable[0]}: its rows have no such column.")
     if not _is_table(connection, recipe.history_table):
         raise UserError(f"nothing was ever stored of {recipe.dataset_key}; run it first.")
-    query = (gold_query if layer == "gold" else state_query)(recipe, clock, "$moment")
+    query = gold_query(recipe, clock, "$moment", bulk) if layer == "gold" else state_query(recipe, clock, "$moment")
     given = {name: value for name, value in where.items() if name is not None and value is not None}
     conditions = " AND ".join(["true", *(f"{identifier(name)} = ${name}" for name in given)])
     cut = f" LIMIT {limit + 1}" if limit is not None else ""

@@ -15,8 +15,10 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.gold import as_of
 from ops_pipeline.gold.dimensions import ensure_instruments, has_renamed, refresh_dates, siblings
 from ops_pipeline.gold.facts import Fact, fact_of
+from ops_pipeline.gold.rows import LINEAGE, last_days, silver_rows, where_it_is
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
+from ops_pipeline.recipes.models import TICKER_COLUMN
 from ops_pipeline.silver.typing_sql import identifier
 
 if TYPE_CHECKING:
@@ -25,10 +27,6 @@ if TYPE_CHECKING:
     import duckdb
 
     from ops_pipeline.recipes.models import Recipe
-
-
-# The same file as silver's row: a gold row follows it even where its figures stay.
-_LINEAGE = ("bronze_file_id", "run_id", "known_at")
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +43,8 @@ def commit_gold(
     recipe: Recipe,
     files: Sequence[DatasetInjestion],
     run_id: str,
+    *,
+    bulk: Recipe | None = None,
 ) -> list[DatasetInjestion]:
     """Builds the gold rows that the files' changes can reach and writes the files' ledger rows.
 
@@ -53,6 +53,7 @@ def commit_gold(
     Args:
         connection: inside the caller's exclusive transaction.
         recipe: the files' dataset; it feeds a gold object.
+        bulk: the dataset that continues it. Its files are built by this too: then `recipe` is still the dataset by ticker.
         files: ledger rows that are ready for gold, whole partitions in the order of application.
         run_id: the run that promotes.
 
@@ -66,22 +67,14 @@ def commit_gold(
         return []
     now = utc_now()
     before = [(row.gold_rows_created, row.gold_rows_updated) for row in rows]
+    of_bulk = bulk is not None and rows[0].dataset_key == bulk.dataset_key
     for row in rows:
-        row.gold_started(recipe, run_id, now)
-    fact = fact_of(recipe)
-    as_of.ensure_macros(connection, recipe)
-    renamed = fact.of_instruments and has_renamed(connection, recipe.domain)
-    _register_files(connection, rows, siblings(connection, recipe.domain, (r.ticker for r in rows)) if renamed else {})
-    _reach_of_files(connection, recipe, fact)
-    connection.unregister("gold_files")
-    if renamed:
-        # Of a day that one symbol's change reaches, the other symbol's row must be at hand as well: it may be the one that holds.
-        connection.execute(
-            "CREATE OR REPLACE TEMP TABLE reached AS SELECT * REPLACE (max(build_to) OVER (PARTITION BY number) AS build_to) FROM reached"
-        )
-    _build(connection, recipe, fact, renamed=renamed)
-    counts = _attribute(connection)
-    _write(connection, fact)
+        row.gold_started(bulk if of_bulk and bulk else recipe, run_id, now)
+    counts = (
+        {}
+        if of_bulk and not where_it_is(connection, recipe)
+        else _reach_and_build(connection, recipe, rows, bulk, of_bulk=of_bulk)
+    )
     refresh_dates(connection)
     for number, (row, (created, updated)) in enumerate(zip(rows, before, strict=True)):
         more_created, more_updated = counts.get(number, (0, 0))
@@ -90,15 +83,41 @@ def commit_gold(
     return rows
 
 
-def rebuild(connection: duckdb.DuckDBPyConnection, recipe: Recipe, series: Iterable[str] | None = None) -> Changes:
+def _reach_and_build(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, rows: Sequence[DatasetInjestion], bulk: Recipe | None, *, of_bulk: bool
+) -> dict[int, tuple[int, int]]:
+    """Builds what the files can reach; file number -> gold rows that it created and updated."""
+    fact, bulk = fact_of(recipe), where_it_is(connection, bulk)
+    as_of.ensure_macros(connection, recipe, bulk)
+    renamed = fact.of_instruments and has_renamed(connection, recipe.domain)
+    by_ticker = [(n, row.ticker) for n, row in enumerate(rows)]
+    listed = _touched_by_bulk(connection, recipe, bulk, rows) if of_bulk and bulk else by_ticker
+    _register_files(connection, rows, listed, siblings(connection, recipe.domain, (t for _, t in listed)) if renamed else {})
+    _reach_of_files(connection, recipe, fact, bulk)
+    connection.unregister("gold_files")
+    if renamed:
+        # Of a day that one symbol's change reaches, the other symbol's row must be at hand as well: it may be the one that holds.
+        connection.execute(
+            "CREATE OR REPLACE TEMP TABLE reached AS SELECT * REPLACE (max(build_to) OVER (PARTITION BY number) AS build_to) FROM reached"
+        )
+    _build(connection, recipe, fact, bulk, renamed=renamed)
+    counts = _attribute(connection)
+    _write(connection, fact)
+    return counts
+
+
+def rebuild(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, series: Iterable[str] | None = None, *, bulk: Recipe | None = None
+) -> Changes:
     """Computes gold rows of a dataset anew from silver and writes those that differ; inside the caller's transaction.
 
     Args:
         connection: inside the caller's exclusive transaction.
         recipe: the dataset; it feeds a gold object.
         series: of these series alone, and with all symbols of an instrument among them; None: every row.
+        bulk: the dataset that continues it.
     """
-    fact = fact_of(recipe)
+    fact, bulk = fact_of(recipe), where_it_is(connection, bulk)
     if OpsRepo(connection).silver_columns_hash(recipe.silver_table) is None:
         return Changes()  # nothing was ever promoted
     connection.execute(
@@ -108,17 +127,36 @@ def rebuild(connection: duckdb.DuckDBPyConnection, recipe: Recipe, series: Itera
         WHERE ? IS NULL OR list_contains(?, series)""",
         [None if series is None else list(series)] * 2,
     )
-    _build(connection, recipe, fact, renamed=fact.of_instruments and has_renamed(connection, recipe.domain))
+    _build(connection, recipe, fact, bulk, renamed=fact.of_instruments and has_renamed(connection, recipe.domain))
     acts = _write(connection, fact)
     refresh_dates(connection)
     return Changes(acts.get("C", 0), acts.get("U", 0), acts.get("D", 0))
 
 
+def _touched_by_bulk(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, bulk: Recipe, rows: Sequence[DatasetInjestion]
+) -> list[tuple[int, str]]:
+    """(file number, ticker): the tickers whose own history a bulk file continues, and whose rows it may have changed."""
+    day, symbol = identifier(bulk.date_column or ""), identifier(bulk.symbol_column or "")
+    listed: list[tuple[int, str]] = []
+    for number, row in enumerate(rows):
+        found = connection.execute(
+            f"""SELECT DISTINCT o.{TICKER_COLUMN} FROM ({last_days(recipe)}) o SEMI JOIN {bulk.silver_table} b
+            ON b.{symbol} = o.{TICKER_COLUMN} AND b.{day} > o.last_day AND b.{day} BETWEEN ? AND ?""",
+            [row.silver_from_date, row.silver_to_date],
+        ).fetchall()
+        listed += [(number, ticker) for (ticker,) in found]
+    return listed
+
+
 def _register_files(
-    connection: duckdb.DuckDBPyConnection, rows: Sequence[DatasetInjestion], others: Mapping[str, Sequence[str]]
+    connection: duckdb.DuckDBPyConnection,
+    rows: Sequence[DatasetInjestion],
+    touched: Iterable[tuple[int, str]],
+    others: Mapping[str, Sequence[str]],
 ) -> None:
-    """The relation `gold_files`: a file once for its ticker, and once for each other symbol of its instruments."""
-    listed = [(n, ticker, row) for n, row in enumerate(rows) for ticker in (row.ticker, *others.get(row.ticker, ()))]
+    """The relation `gold_files`: a file once for each ticker that it touches, and once for each other symbol of its instruments."""
+    listed = [(n, ticker, rows[n]) for n, own in touched for ticker in (own, *others.get(own, ()))]
     connection.register(
         "gold_files",
         pa.table(
@@ -132,7 +170,7 @@ def _register_files(
     )
 
 
-def _reach_of_files(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact) -> None:
+def _reach_of_files(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact, bulk: Recipe | None) -> None:
     """The temp table `reached`: per file and series, the first day that changed, from where silver must be read, and the last day reached.
 
     Days are found by counting the series' own rows, so that sparse series get as much as dense ones and no more: the farthest of the
@@ -148,12 +186,14 @@ def _reach_of_files(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact:
         SELECT f.number, w.series, f.from_date,
             coalesce(list_min(max({day}, {fact.reach + 1}) FILTER ({day} < f.from_date)), f.from_date) AS read_from,
             coalesce(list_max(min({day}, {fact.reach}) FILTER ({day} > f.to_date)), f.to_date) AS build_to
-        FROM gold_files f JOIN wanted w ON {mine} LEFT JOIN {recipe.silver_table} s ON s.{series} = w.series
+        FROM gold_files f JOIN wanted w ON {mine} LEFT JOIN {silver_rows(recipe, bulk)} s ON s.{series} = w.series
         GROUP BY f.number, w.series, f.from_date, f.to_date"""
     )
 
 
-def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact, *, renamed: bool = False) -> None:
+def _build(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact, bulk: Recipe | None = None, *, renamed: bool = False
+) -> None:
     """The temp view `built`: every gold row in reach as it must be.
 
     Its `act` is C, U, N, L for a row whose figures stay and come from another file now, or D for one that silver no longer has.
@@ -167,7 +207,7 @@ def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact, *,
     in_reach = "EXISTS (SELECT 1 FROM reached t WHERE t.series = {0}.series AND {0}.date BETWEEN t.from_date AND t.build_to)"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE computed AS
-        WITH series_rows AS (SELECT s.*, t.series AS _series FROM {recipe.silver_table} s
+        WITH series_rows AS (SELECT s.*, t.series AS _series FROM {silver_rows(recipe, bulk)} s
             JOIN (SELECT series, min(read_from) AS low, max(build_to) AS high FROM reached GROUP BY series) t
             ON s.{series} = t.series AND s.{day} BETWEEN t.low AND t.high)
         SELECT q.* FROM ({fact.query}) q WHERE {in_reach.format("q")} {fact.one_a_key if renamed else ""}"""
@@ -180,8 +220,9 @@ def _build(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact, *,
         connection.execute("CREATE OR REPLACE TEMP VIEW built AS SELECT *, 'C' AS act FROM computed")
         return
     same = " AND ".join(f"g.{k} = c.{k}" for k in fact.key)
+    # The same file as silver's row: a gold row follows it even where its figures stay.
     differs = f"({', '.join(f'c.{v}' for v in fact.values)}) IS DISTINCT FROM ({', '.join(f'g.{v}' for v in fact.values)})"
-    moved = f"({', '.join(f'c.{v}' for v in _LINEAGE)}) IS DISTINCT FROM ({', '.join(f'g.{v}' for v in _LINEAGE)})"
+    moved = f"({', '.join(f'c.{v}' for v in LINEAGE)}) IS DISTINCT FROM ({', '.join(f'g.{v}' for v in LINEAGE)})"
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE compared AS SELECT c.*,
             CASE WHEN g.built_at IS NULL THEN 'C' WHEN {differs} THEN 'U' WHEN {moved} THEN 'L' ELSE 'N' END AS act
@@ -210,14 +251,14 @@ def _write(connection: duckdb.DuckDBPyConnection, fact: Fact) -> dict[str, int]:
     """Writes what changed and nothing else; gives how many rows had which act."""
     now = [utc_now()]
     same = " AND ".join(f"t.{k} = s.{k}" for k in fact.key)
-    columns = ", ".join([*fact.key, *fact.values, *_LINEAGE])
+    columns = ", ".join([*fact.key, *fact.values, *LINEAGE])
     acts: dict[str, int] = dict(connection.execute("SELECT act, count(*) FROM built GROUP BY act").fetchall())
     if acts.get("D"):
         connection.execute(f"DELETE FROM {fact.table} t WHERE EXISTS (SELECT 1 FROM built s WHERE s.act = 'D' AND {same})")
     if acts.get("U") or acts.get("L"):
         connection.execute(
             f"""MERGE INTO {fact.table} t USING (SELECT * FROM built WHERE act IN ('U', 'L')) s ON {same}
-            WHEN MATCHED THEN UPDATE SET {", ".join(f"{c} = s.{c}" for c in [*fact.values, *_LINEAGE])}, built_at = ?::TIMESTAMPTZ""",
+            WHEN MATCHED THEN UPDATE SET {", ".join(f"{c} = s.{c}" for c in [*fact.values, *LINEAGE])}, built_at = ?::TIMESTAMPTZ""",
             now,
         )
     if acts.get("C"):

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.gold.dimensions import has_renamed, siblings
 from ops_pipeline.gold.facts import fact_of
+from ops_pipeline.gold.rows import silver_rows, where_it_is
 from ops_pipeline.ops.check_results import WAITING_FOR_GOLD_SQL
 from ops_pipeline.silver.typing_sql import identifier
 
@@ -18,7 +19,15 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.models import Recipe
 
 
-def sample(connection: duckdb.DuckDBPyConnection, recipe: Recipe, size: int | None, salt: str, *, touched: bool) -> list[str]:
+def sample(
+    connection: duckdb.DuckDBPyConnection,
+    recipe: Recipe,
+    size: int | None,
+    salt: str,
+    *,
+    touched: bool,
+    bulk: Recipe | None = None,
+) -> list[str]:
     """So many series that wait for nothing, with all symbols of their instruments; none where there is nothing to compare.
 
     Args:
@@ -27,10 +36,13 @@ def sample(connection: duckdb.DuckDBPyConnection, recipe: Recipe, size: int | No
         size: how many; None: all of them.
         salt: another text chooses other series.
         touched: only those of the registered table `touched`, where series are tickers.
+        bulk: the dataset that continues it; while a file of it waits, nothing can be compared.
     """
     fact = fact_of(recipe)
     waiting = {ticker for (ticker,) in connection.execute(WAITING_FOR_GOLD_SQL, {"dataset": recipe.dataset_key}).fetchall()}
     if waiting and not recipe.per_ticker:
+        return []
+    if bulk and connection.execute(WAITING_FOR_GOLD_SQL, {"dataset": bulk.dataset_key}).fetchone():
         return []
     series = identifier(fact.series)
     among = f" WHERE {series} IN (SELECT ticker FROM touched)" if touched and recipe.per_ticker else ""
@@ -48,8 +60,11 @@ def sample(connection: duckdb.DuckDBPyConnection, recipe: Recipe, size: int | No
     return list(dict.fromkeys(chosen))
 
 
-def query(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> str:
-    """SQL for the gold rows of some series that differ from what silver gives, as `where` and `what`. Parameter: $series."""
+def query(connection: duckdb.DuckDBPyConnection, recipe: Recipe, bulk: Recipe | None = None) -> str:
+    """SQL for the gold rows of some series that differ from what silver gives, as `where` and `what`. Parameter: $series.
+
+    `bulk` is the dataset that continues the recipe's.
+    """
     fact = fact_of(recipe)
     renamed = fact.of_instruments and has_renamed(connection, recipe.domain)
     columns = ", ".join([*fact.key, *fact.values])
@@ -63,8 +78,8 @@ def query(connection: duckdb.DuckDBPyConnection, recipe: Recipe) -> str:
         f" || coalesce(c.{v}::VARCHAR, 'NULL')"
         for v in fact.values
     )
-    return f"""WITH series_rows AS (SELECT s.*, s.{identifier(fact.series)} AS _series FROM {recipe.silver_table} s
-                WHERE list_contains($series, s.{identifier(fact.series)})),
+    return f"""WITH series_rows AS (SELECT s.*, s.{identifier(fact.series)} AS _series
+                FROM {silver_rows(recipe, where_it_is(connection, bulk))} s WHERE list_contains($series, s.{identifier(fact.series)})),
             computed AS (SELECT {columns} FROM (SELECT q.* FROM ({fact.query}) q {fact.one_a_key if renamed else ""})),
             present AS (SELECT DISTINCT {columns} FROM ({fact.present}) WHERE {chosen})
         SELECT concat_ws(' ', {key}) AS "where", CASE WHEN g.source IS NULL THEN 'gold lacks this row'

@@ -106,6 +106,8 @@ def series_column(recipe: Recipe) -> str | None:
     """The silver column that names a series: the ticker, or what the gold object calls one (a currency); None: there is none."""
     if recipe.per_ticker:
         return TICKER_COLUMN
+    if recipe.symbol_column is not None:
+        return recipe.symbol_column
     return fact_of(recipe).series if recipe.gold else None
 
 
@@ -127,14 +129,21 @@ def _trails(connection: duckdb.DuckDBPyConnection, recipe: Recipe, series: str, 
     for key in sorted({_key(recipe, row) for row in found}, key=str):
         changes = [row for row in found if _key(recipe, row) == key]
         silver = rows.get(key)
-        trail = Trail(
-            recipe, gold if silver else None, recipe.gold_table, silver, dict(zip(recipe.silver_key, key, strict=True)),
-            _versions(recipe, changes), before,
-        )  # fmt: skip
-        named = [row for row in (gold, silver, before, *changes) if row]
+        told = gold if _comes_from(recipe, gold, silver) else None
+        named_key = dict(zip(recipe.silver_key, key, strict=True))
+        trail = Trail(recipe, told, recipe.gold_table, silver, named_key, _versions(recipe, changes), before)
+        named = [row for row in (told, silver, before, *changes) if row]
         trail.files.update(OpsRepo(connection).get({(row["run_id"], row["bronze_file_id"]) for row in named}))
         trails.append(trail)
     return trails
+
+
+def _comes_from(recipe: Recipe, gold: dict[str, Any] | None, silver: dict[str, Any] | None) -> bool:
+    """Whether the gold row is made of this silver row: of two datasets that continue each other, one gave it."""
+    if gold is None or silver is None:
+        return False
+    same = all(gold[name] == silver[name] for name in ("run_id", "bronze_file_id"))
+    return same or (recipe.symbol_column is None and recipe.covered_by is None)
 
 
 def _key(recipe: Recipe, row: dict[str, Any]) -> tuple[Any, ...]:

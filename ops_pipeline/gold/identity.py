@@ -13,6 +13,7 @@ import pyarrow as pa
 from ops_pipeline.gold.build import rebuild
 from ops_pipeline.gold.dimensions import instrument_id
 from ops_pipeline.gold.facts import fact_of
+from ops_pipeline.recipes.bulk import bulk_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -59,7 +60,8 @@ def apply(connection: duckdb.DuckDBPyConnection, identities: Identities, recipes
     changed = gone | come
     ids = {row.instrument_id for row in changed}
     symbols = {(row.domain, row.symbol) for row in changed} | _symbols_of(connection, ids)
-    feeding = [r for r in recipes if r.gold is not None and fact_of(r).of_instruments]
+    known = {r.dataset_key: r for r in recipes}
+    feeding = [r for r in known.values() if r.gold is not None and r.symbol_column is None and fact_of(r).of_instruments]
     for table in {fact_of(r).table for r in feeding}:
         connection.execute(f"DELETE FROM {table} WHERE list_contains(?, instrument_id)", [sorted(ids)])
     for row in gone:
@@ -75,7 +77,7 @@ def apply(connection: duckdb.DuckDBPyConnection, identities: Identities, recipes
     for recipe in feeding:
         mine = sorted(symbol for domain, symbol in symbols if domain == recipe.domain)
         if mine:
-            rebuild(connection, recipe, mine)
+            rebuild(connection, recipe, mine, bulk=bulk_of(recipe, known))
     return sorted({symbol for _, symbol in symbols})
 
 

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from ops_pipeline.errors import RecipeError, SettingsError
 from ops_pipeline.recipes.answers import ColumnType
+from ops_pipeline.recipes.bulk import check_bulk, feeds_with
 from ops_pipeline.recipes.http import base_address
 from ops_pipeline.recipes.models import GoldTarget, Recipe
 from ops_pipeline.recipes.modes import PLACEHOLDERS_OF, RequestMode
@@ -155,6 +156,7 @@ def load_catalogue(
         origin.update(dict.fromkeys(_add_file(catalogue, path, home), path))
         _check_tables(catalogue, origin)
         _check_facts(catalogue, origin)
+        check_bulk(catalogue.recipes, origin, PACKAGED)
 
     waiting = cast("_Recipes", catalogue.recipes).waiting
     waiting.update({path.stem: partial(add, path) for path in packaged})
@@ -164,6 +166,7 @@ def load_catalogue(
         catalogue.complete()
     _check_tables(catalogue, origin)
     _check_facts(catalogue, origin)
+    check_bulk(catalogue.recipes, origin, PACKAGED)
     _check_actions(catalogue, origin)
     for variable, value in (variables or {}).items():
         names = (plan_variable, _put_on_plan) if variable.upper().endswith("_PLAN") else (base_url_variable, _ask_elsewhere)
@@ -209,7 +212,7 @@ def _check_facts(catalogue: Catalogue, origin: dict[str, Path]) -> None:
         if not recipe.gold:
             continue
         owner = owners.setdefault((recipe.source, recipe.gold.object), key)
-        if owner == key:
+        if owner == key or feeds_with(recipe, catalogue.recipes[owner]):
             continue
         if origin[owner].parent != PACKAGED or origin[key].parent == PACKAGED:
             raise RecipeError(
@@ -330,7 +333,7 @@ def _recipe(path: Path, source: SourceDeclaration, entry: Any, position: int) ->
             raise RecipeError(f"{path}: dataset {name}, field gold.columns: {recipe.gold.object} does not know {extra}.")
         if recipe.gold.object == "fact_eod" and not given & PRICES:
             raise RecipeError(f"{path}: dataset {name}, field gold.columns: fact_eod needs one of {', '.join(sorted(PRICES))}.")
-        if (recipe.gold.object != "fact_fx") != recipe.per_ticker:
+        if (recipe.gold.object != "fact_fx") != (recipe.per_ticker or recipe.symbol_column is not None):
             raise RecipeError(
                 f"{path}: dataset {name}, field gold.object: {recipe.gold.object} does not fit"
                 f" per_ticker: {str(recipe.per_ticker).lower()}."
@@ -397,12 +400,16 @@ def _check_gold_columns(path: Path, name: str, recipe: Recipe, gold: GoldTarget)
     """The parts have types that the fact can hold, and the key has nothing that the fact's rows lack."""
     types = {column.name: column.type for column in recipe.columns}
     for part, column in gold.columns.items():
-        if types[column] not in GOLD_TYPES[part]:
+        if types[column] not in GOLD_TYPES[part] and not (part == "volume" and recipe.symbol_column and types[column] in _NUMBER):
             fitting = " or ".join(t.value for t in GOLD_TYPES[part])
             raise RecipeError(
                 f"{path}: dataset {name}, field gold.columns: {part} must be of type {fitting}; {column} is {types[column].value}."
             )
-    lasting = {recipe.date_column, *([gold.columns["currency"]] if "currency" in gold.columns else [])}
+    lasting = {
+        recipe.date_column,
+        recipe.symbol_column or recipe.date_column,
+        *([gold.columns["currency"]] if "currency" in gold.columns else []),
+    }
     if set(recipe.key) != lasting:
         raise RecipeError(
             f"{path}: dataset {name}, field key: {gold.object} has one row a {' and '.join(sorted(c for c in lasting if c))};"

@@ -84,6 +84,12 @@ class Recipe(Asking):
     adjusted_by: list[str] = Field(
         default=[], description="datasets of splits or dividends, by ticker: a new row of theirs makes the whole history due"
     )
+    symbol_column: ColumnName | None = Field(
+        default=None, description="column that names the ticker of each row, where one answer holds those of many"
+    )
+    covered_by: str | None = Field(
+        default=None, description="dataset with a symbol_column: a ticker whose days its answers hold is not asked for them"
+    )
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     gold: GoldTarget | None = None
     checks: Checks | None = Field(default=None, description="what its rows must fulfil, where that does not follow from the rest")
@@ -142,6 +148,7 @@ class Recipe(Asking):
             raise ValueError("refetch_on_restatement: needs per_ticker: true, mode window and the date_column in the key")
         if self.adjusted_by and not self.refetch_on_restatement:
             raise ValueError("adjusted_by: needs refetch_on_restatement: true")
+        self._check_bulk(by_name)
         if self.available_at is not None:
             said = by_name.get(self.available_at)
             if said is None or said.type not in (ColumnType.DATE, ColumnType.TIMESTAMP):
@@ -162,6 +169,21 @@ class Recipe(Asking):
             if self.date_column is None:
                 raise ValueError("gold: a dataset that feeds a fact needs a date_column")
         return self
+
+    def _check_bulk(self, by_name: dict[str, Column]) -> None:
+        """What one answer for many tickers needs, and a dataset by ticker that such answers continue."""
+        if self.symbol_column is not None:
+            symbol = by_name.get(self.symbol_column)
+            if self.per_ticker or symbol is None or symbol.type is not ColumnType.TEXT or self.symbol_column not in self.key:
+                raise ValueError("symbol_column: names a column of type text in the key, of a dataset with per_ticker: false")
+        if self.covered_by is None:
+            return
+        if not (self.per_ticker and self.mode is RequestMode.WINDOW and self.date_column in self.key):
+            raise ValueError("covered_by: needs per_ticker: true, mode window and the date_column in the key")
+        if self.refetch_on_restatement and not self.adjusted_by:
+            raise ValueError(
+                "covered_by: with refetch_on_restatement it needs adjusted_by, or nothing tells that the basis changed"
+            )
 
     @property
     def dataset_key(self) -> str:
@@ -235,4 +257,13 @@ class Recipe(Asking):
 ONE_DAY = timedelta(days=1)
 
 # Fields that later versions added.
-_LEFT_OUT_WHERE_ABSENT = ("files", "request", "available_at", "refetch_on_restatement", "adjusted_by", "checks")
+_LEFT_OUT_WHERE_ABSENT = (
+    "files",
+    "request",
+    "available_at",
+    "refetch_on_restatement",
+    "adjusted_by",
+    "symbol_column",
+    "covered_by",
+    "checks",
+)

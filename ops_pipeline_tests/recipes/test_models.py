@@ -101,6 +101,8 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "available_at": ("date", False),
     "refetch_on_restatement": (True, False),
     "adjusted_by": (["sample.splits"], False),
+    "symbol_column": ("name", True),
+    "covered_by": ("sample.bulk", False),
     "max_reject_share": (0, False),
     "checks": ({"sample": 9}, False),
     "gold": (None, False),
@@ -109,6 +111,12 @@ CHANGES: dict[str, tuple[Any, bool]] = {
 MORE: dict[str, dict[str, Any]] = {
     "date_column": {"mode": "snapshot", "gold": None},
     "adjusted_by": {"refetch_on_restatement": True},
+    "symbol_column": {
+        "per_ticker": False,
+        "gold": None,
+        "columns": [*price_fields()["columns"], {"name": "name", "type": "text", "required": True}],
+        "key": ["name", "date"],
+    },
     "past_days": {"mode": "rolling", "future_days": 9},
     "future_days": {"mode": "rolling", "past_days": 9},
     "last_n": {"mode": "last_n"},
