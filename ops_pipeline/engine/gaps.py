@@ -13,6 +13,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.asking import beginning
+from ops_pipeline.engine.covering import coverable, covers
 from ops_pipeline.ops.check_results import silver_shapes
 from ops_pipeline.ops.gaps import Gap, gaps_of
 from ops_pipeline.ops.spans import islands_of
@@ -134,16 +135,18 @@ def find_gaps(context: Context, keys: Iterable[PartitionKey], now: datetime) -> 
     calendars = {name: context.calendars.of(recipes[name]) for name in {key.dataset for key in wanted}}
     with_holes = datasets_with_holes(context, wanted)
     today, universe = context.settings.today, context.universe()
+    in_bulk = coverable(context, universe, calendars)
     with context.warehouse.reading() as connection:
         spans = islands_of(connection, wanted)
         holes = holes_of(connection, with_holes, now, today)
+        spared = covers(connection, context, universe, in_bulk, spans, wanted, now, today)
         periodic = [key for key in wanted if recipes[key.dataset].mode is RequestMode.BY_PERIOD]
         periods = answers_by_period(connection, periodic) if periodic else {}
         lacking: list[tuple[PartitionKey, Gap]] = []
         for key in wanted:
             recipe, sessions = recipes[key.dataset], calendars[key.dataset]
             start, end = _expected(context, universe.expected.get(key), recipe, now)
-            mine = spans.get(key, [])
+            mine = [*spans.get(key, []), *([spared[key].span] if key in spared else [])]
             if recipe.mode is RequestMode.BY_PERIOD:
                 mine = _answered(recipe, sessions, periods.get(key, {}), start, end)
             lacking += [(key, gap) for gap in gaps_of(mine, start, end, sessions, holes.get(key, ()))]

@@ -283,7 +283,11 @@ def _decide(
     if cover:
         spans = [*spans, cover.span]
     told = Told(
-        spans, known.answers.get(item.key), known.periods.get(item.key, {}), known.again.get(item.key), known.holes.get(item.key, ())
+        spans,
+        known.answers.get(item.key),
+        known.periods.get(item.key, {}),
+        known.again.get(item.key),
+        known.holes.get(item.key, ()),
     )
     floor = context.catalogue.sources[recipe.source].earliest
     sessions = context.calendars.of(recipe)
