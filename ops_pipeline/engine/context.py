@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING
 
-from ops_pipeline.bronze.store import BronzeStore
+from ops_pipeline.bronze.store import TEMPORARY, BronzeStore
 from ops_pipeline.engine.calendars import Calendars
 from ops_pipeline.errors import UniverseError
 from ops_pipeline.ops import migrations
@@ -107,5 +107,5 @@ def build_context(
         service=OpsService(warehouse),
         store=BronzeStore(settings.bronze_path),
         leases=Leases(settings.runs_path),
-        open_source=partial(open_source, counts=settings.limits_path),
+        open_source=partial(open_source, counts=settings.limits_path, folder=settings.bronze_path / TEMPORARY),
     )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from ops_pipeline.engine.context import Context
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.sources import Answer, Request, Source
+    from ops_pipeline.sources.large import LargeBody
 
 log = logging.getLogger("ops_pipeline.engine")
 
@@ -210,7 +211,9 @@ class _Fetched:
     def _row(self, part: int) -> DatasetInjestion:
         return self.first if part == 1 else self.asked.open(part)
 
-    async def _store(self, row: DatasetInjestion, body: bytes, status_code: int | None, *, answer: Answer | None = None) -> None:
+    async def _store(
+        self, row: DatasetInjestion, body: bytes | LargeBody, status_code: int | None, *, answer: Answer | None = None
+    ) -> None:
         """Stores a body and tells the row; an error's body when there is no answer. A cancelled task does it all the same."""
 
         def work() -> StoredFile:

@@ -28,13 +28,16 @@ def prepare(declarations: Iterable[SourceDeclaration]) -> None:
         threading.Thread(target=importlib.import_module, args=("ops_pipeline.sources.http",), daemon=True).start()
 
 
-def open_source(declaration: SourceDeclaration, recipes: Mapping[str, Recipe], *, counts: Path | None = None) -> Source:
+def open_source(
+    declaration: SourceDeclaration, recipes: Mapping[str, Recipe], *, counts: Path | None = None, folder: Path | None = None
+) -> Source:
     """Gives a new client of the kind that a source's declaration names; the caller closes it.
 
     Args:
         declaration: the source.
         recipes: the catalogue's recipes by dataset key.
         counts: the folder in which all processes count together what sources were asked; None: nothing is counted.
+        folder: where bodies that are too large for memory wait until they are stored; None: in memory.
     """
     # Imported when they are wanted: aiohttp alone takes some 200 ms, which a run over the sample data need not pay.
     match declaration.client:
@@ -45,7 +48,7 @@ def open_source(declaration: SourceDeclaration, recipes: Mapping[str, Recipe], *
         case "http":
             from ops_pipeline.sources.http import HttpClient
 
-            return HttpClient(declaration, recipes, counts=counts)
+            return HttpClient(declaration, recipes, counts=counts, folder=folder)
         case "python":
             from ops_pipeline.sources.python import OwnSource
 

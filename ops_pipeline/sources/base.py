@@ -14,6 +14,7 @@ from datetime import date
 from typing import Final, Literal, Protocol
 
 from ops_pipeline.recipes.keys import join_dataset_key
+from ops_pipeline.sources.large import LargeBody
 
 ErrorKind = Literal["permanent", "transient", "deferred", "auth", "plan", "plan_dataset"]
 
@@ -117,7 +118,7 @@ class Answer:
     """One vendor response, a part of what a request gets.
 
     Attributes:
-        body: the bytes as received.
+        body: the bytes as received; of a large one, the file that they wait in until the next answer is wanted.
         part: its number within the request, from 1.
         last: no part follows; only then is the request complete.
         status_code: of HTTP, where there is one.
@@ -126,7 +127,7 @@ class Answer:
         not_modified: there is no body: the answer whose validators the request had is still the vendor's.
     """
 
-    body: bytes
+    body: bytes | LargeBody
     part: int = 1
     last: bool = True
     status_code: int | None = None

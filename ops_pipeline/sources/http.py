@@ -25,6 +25,7 @@ from ops_pipeline.sources.conditions import NOT_MODIFIED, Condition
 from ops_pipeline.sources.connecting import cause_of, proxy_for
 from ops_pipeline.sources.gate import Gate
 from ops_pipeline.sources.http_errors import Refusals, is_cut
+from ops_pipeline.sources.large import LargeBody, beginning_of, in_memory
 from ops_pipeline.sources.limits import SharedLimits
 from ops_pipeline.sources.paging import Question, Series
 from ops_pipeline.sources.redaction import Redactor
@@ -53,6 +54,7 @@ class HttpClient:
         recipes: Mapping[str, Recipe],
         *,
         counts: Path | None = None,
+        folder: Path | None = None,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         """Opens nothing yet; reads the key and the proxy from the environment.
@@ -61,12 +63,13 @@ class HttpClient:
             declaration: a source with an `http` block.
             recipes: the catalogue's recipes by dataset key.
             counts: the folder in which all processes count together what sources were asked; None: nothing is counted.
+            folder: where large bodies wait until they are stored; None: in memory.
             sleep: waits for so many seconds between two attempts.
         """
         if declaration.http is None:
             raise ValueError(f"{declaration.name} has no http block")
         self._name, self._http, self._connections = declaration.name, declaration.http, declaration.concurrency
-        self._recipes, self._sleep = recipes, sleep
+        self._recipes, self._sleep, self._folder = recipes, sleep, folder
         self._session: aiohttp.ClientSession | None = None
         self._unusable: str | None = None
         self._base = urlsplit(self._http.base_url)
@@ -95,15 +98,22 @@ class HttpClient:
         if recipe.request.in_one:
             whole = Question(request.from_date, request.to_date)
             url = self._address(recipe, request, whole)
-            yield await self._ask(url, recipe, request, self._condition(url, recipe, request))
+            answer = await self._ask(url, recipe, request, self._condition(url, recipe, request))
+            try:
+                yield answer
+            finally:
+                if isinstance(answer.body, LargeBody):
+                    answer.body.close()
             return
         series = Series(self._name, recipe.request, recipe.answer, request.from_date, request.to_date)
         part = 0
         while (question := series.question) is not None:
             answer = await self._ask(self._address(recipe, request, question), recipe, request)
-            if series.take(answer.body):
+            # What follows a part stands in it, so it is looked at as a whole.
+            body = in_memory(answer.body)
+            if series.take(body):
                 part += 1
-                yield replace(answer, part=part, last=series.question is None)
+                yield replace(answer, body=body, part=part, last=series.question is None)
 
     async def _ask(self, url: URL, recipe: Recipe, request: Request, condition: Condition | None = None) -> Answer:
         """One answer, asked for again where that may help."""
@@ -185,13 +195,21 @@ class HttpClient:
         if status == NOT_MODIFIED and condition is not None and condition.known is not None:
             self._gate.answered()
             return Answer(b"", status_code=status, validators=condition.known, not_modified=True)
-        if recipe.request and recipe.request.unzip and body.startswith(ZIP_BEGINNING):
-            body = self._unzipped(body)
-        body, redacted = self._redactor.body(body)
-        refusal = self._refusals.find(status, body, headers)
-        if refusal is None and recipe.answer.format == "json" and is_cut(body):
-            refusal = self._refusals.transient("sent an answer that was cut", status=status, body=body)
+        if recipe.request and recipe.request.unzip and beginning_of(body).startswith(ZIP_BEGINNING):
+            body = await asyncio.to_thread(self._unzipped, body) if isinstance(body, LargeBody) else self._unzipped(body)
+        if isinstance(body, LargeBody) and (not 200 <= status < 300 or await asyncio.to_thread(self._redactor.is_in, body)):
+            body = body.read()
+        redacted, edges = False, b""
+        if isinstance(body, LargeBody):
+            edges = body.beginning + body.end
+        else:
+            body, redacted = self._redactor.body(body)
+            edges = body
+        refusal = self._refusals.find(status, edges, headers)
+        if refusal is None and recipe.answer.format == "json" and is_cut(edges):
+            refusal = self._refusals.transient("sent an answer that was cut", status=status, body=edges)
         if refusal is not None:
+            refusal.body = in_memory(body)
             refusal.redacted = redacted
             self._gate.refused(refusal)
             raise refusal
@@ -199,9 +217,9 @@ class HttpClient:
         kept = condition.kept(headers, self._redactor) if condition is not None else None
         return Answer(body, status_code=status, redacted=redacted, validators=kept)
 
-    def _unzipped(self, body: bytes) -> bytes:
+    def _unzipped(self, body: bytes | LargeBody) -> bytes | LargeBody:
         try:
-            return only_member(body, self._http.max_bytes)
+            return only_member(body, self._http.max_bytes, self._folder)
         except TooLargeError:
             raise self._too_large(None) from None
         except BrokenBodyError:
@@ -216,7 +234,7 @@ class HttpClient:
 
     async def _exchange(
         self, url: URL, permit: Permit | None, sent: Mapping[str, str]
-    ) -> tuple[int, Mapping[str, str], bytes] | SourceError:
+    ) -> tuple[int, Mapping[str, str], bytes | LargeBody] | SourceError:
         """Status, headers and body, or what kept them from coming."""
         session = self._opened()
         transient, through = self._refusals.transient, " through its proxy" if self._proxy else ""
@@ -226,7 +244,8 @@ class HttpClient:
                 self._gate.arrived(permit)
                 status, headers = response.status, response.headers
                 try:
-                    body = await unpacked(response.content.iter_any(), headers.get("Content-Encoding", ""), self._http.max_bytes)
+                    coding = headers.get("Content-Encoding", "")
+                    body = await unpacked(response.content.iter_any(), coding, self._http.max_bytes, self._folder)
                 finally:
                     self._gate.received(permit, response.content.total_bytes)
                 return status, headers, body

@@ -9,7 +9,10 @@ from __future__ import annotations
 import itertools
 import re
 import string
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from ops_pipeline.sources.large import LargeBody
 
 REDACTED: Final = "[redacted]"
 # A shorter key would stand in bodies by chance: taking out every `k` would destroy the data and protect nothing.
@@ -19,6 +22,8 @@ _RUN: Final = 4
 # So much of a key is looked for at the end of a body, where a character takes so many bytes at most, the last one perhaps not in full.
 _BEGINNING: Final = 6
 _WIDEST: Final = 8
+# As much as a key of some hundreds of characters takes in its longest spelling: pieces of a large body overlap by so many bytes.
+_WIDEST_KEY: Final = 128 * 1024
 _STUMP: Final = re.compile(rb"(?:%[0-9A-Fa-f]{0,3}|\\+(?:u[0-9A-Fa-f]{0,3})?|&#?[A-Za-z0-9]{0,5})?\Z")
 # Backslashes before an escaped character, and repeated encodings, are followed up to this number.
 _LONGEST: Final = 8
@@ -70,6 +75,10 @@ class Redactor:
         if b"\0" in body:
             clean = clean.replace(self._wide, REDACTED.encode("utf-16-le")[:-1])
         return clean, clean != body
+
+    def is_in(self, body: LargeBody) -> bool:
+        """Whether something may have to be taken out of a large body, which is looked at piece by piece."""
+        return self._pattern is not None and any(self.body(piece)[1] for piece in body.pieces(overlap=_WIDEST_KEY))
 
     def _without_beginning(self, body: bytes) -> bytes:
         """The body without the beginning of a key that it ends in the middle of: answers are cut, and not only between words."""

@@ -12,8 +12,13 @@ from __future__ import annotations
 import zlib
 from typing import TYPE_CHECKING, Final
 
+from ops_pipeline.sources.large import Collected, LargeBody, TooLargeError
+
 if TYPE_CHECKING:
     from collections.abc import AsyncIterable
+    from pathlib import Path
+
+__all__ = ["ACCEPTED", "ZIP_BEGINNING", "BrokenBodyError", "TooLargeError", "only_member", "unpacked"]
 
 ZIP_BEGINNING: Final = b"PK"
 ACCEPTED: Final = "gzip, deflate"
@@ -21,49 +26,51 @@ _GZIP, _ZLIB, _RAW = 16 + zlib.MAX_WBITS, zlib.MAX_WBITS, -zlib.MAX_WBITS
 _WBITS: Final = {"gzip": _GZIP, "x-gzip": _GZIP, "deflate": _ZLIB}
 
 
-class TooLargeError(Exception):
-    """The body unpacks to more than the limit."""
-
-
 class BrokenBodyError(Exception):
     """The body is not packed as it says, or ends too early."""
 
 
-async def unpacked(pieces: AsyncIterable[bytes], coding: str, limit: int) -> bytes:
-    """The whole body; never more than the limit and one piece are held.
+async def unpacked(pieces: AsyncIterable[bytes], coding: str, limit: int, folder: Path | None = None) -> bytes | LargeBody:
+    """The whole body; of a large one never more than a piece is held in memory, where there is a folder.
 
     Args:
         pieces: the body as sent.
         coding: the Content-Encoding header; empty where there is none.
         limit: bytes of the unpacked body.
+        folder: where a large body waits; None: in memory.
 
     Raises:
         TooLargeError: it is greater than the limit.
         BrokenBodyError: it cannot be unpacked to its end.
+        BronzeError: the disk refuses a large one.
     """
     coding = coding.strip().lower()
+    body = Collected(limit, folder)
     if coding in ("", "identity"):
-        return await _joined(pieces, limit)
+        async for piece in pieces:
+            body.take(piece)
+        return body.whole()
     if coding not in _WBITS:
         raise BrokenBodyError
-    body = bytearray()
     unpacker = None
     async for piece in pieces:
-        rest = piece
-        while rest:
+        rest, full = piece, False
+        # All that was sent may be taken in while more than there was room for is still to come out.
+        while rest or full:
             # The first member, or one more behind it, as some servers' logs and archives have.
             if unpacker is None or unpacker.eof:
                 unpacker = zlib.decompressobj(_wbits(coding, rest))
+            room = body.room
             try:
-                body += unpacker.decompress(rest, limit + 1 - len(body))
+                clear = unpacker.decompress(rest, room)
             except zlib.error:
                 raise BrokenBodyError from None
-            if len(body) > limit:
-                raise TooLargeError
+            body.take(clear)
+            full = len(clear) == room and not unpacker.eof
             rest = unpacker.unused_data if unpacker.eof else unpacker.unconsumed_tail
     if unpacker is not None and not unpacker.eof:
         raise BrokenBodyError
-    return bytes(body)
+    return body.whole()
 
 
 def _wbits(coding: str, beginning: bytes) -> int:
@@ -71,40 +78,31 @@ def _wbits(coding: str, beginning: bytes) -> int:
     return _RAW if coding == "deflate" and beginning[0] & 0x0F != 8 else _WBITS[coding]
 
 
-async def _joined(pieces: AsyncIterable[bytes], limit: int) -> bytes:
-    taken: list[bytes] = []
-    size = 0
-    async for piece in pieces:
-        size += len(piece)
-        if size > limit:
-            raise TooLargeError
-        taken.append(piece)
-    return taken[0] if len(taken) == 1 else b"".join(taken)
-
-
-def only_member(archive: bytes, limit: int) -> bytes:
+def only_member(archive: bytes | LargeBody, limit: int, folder: Path | None = None) -> bytes | LargeBody:
     """The one file in a ZIP archive, its checksum verified.
 
     Args:
         archive: the archive.
         limit: bytes of the unpacked file; the size that the archive states is not believed.
+        folder: where a large one waits; None: in memory.
 
     Raises:
         TooLargeError: it unpacks to more than the limit.
         BrokenBodyError: the archive is damaged or locked, or holds no file or several.
+        BronzeError: the disk refuses a large one.
     """
     import zipfile  # here, because it takes 17 ms and few vendors send archives
     from io import BytesIO
 
+    body = Collected(limit, folder)
     try:
-        with zipfile.ZipFile(BytesIO(archive)) as opened:
+        with zipfile.ZipFile(BytesIO(archive) if isinstance(archive, bytes) else archive.file) as opened:
             files = [member for member in opened.infolist() if not member.is_dir()]
             if len(files) != 1:
                 raise BrokenBodyError
             with opened.open(files[0]) as member:
-                body = member.read(limit + 1)
-                if len(body) > limit:
-                    raise TooLargeError
-                return body
+                while piece := member.read(body.room):
+                    body.take(piece)
+                return body.whole()
     except (zipfile.BadZipFile, zlib.error, RuntimeError, NotImplementedError, EOFError, OSError):
         raise BrokenBodyError from None
