@@ -33,6 +33,15 @@ def test_the_address_of_a_source_stands_in_the_readme() -> None:
     assert base_url_variable("my-vendor") == BASE_URL.strip("`").replace("<NAME>", "MY_VENDOR")
 
 
+@pytest.mark.parametrize(("page", "key"), [("add-a-vendor", "acme.eod-prices"), ("add-a-dataset", "fred.categories")])
+def test_the_recipes_of_the_how_to_pages_are_some(page: str, key: str, tmp_path: Path) -> None:
+    text = (ROOT / "docs" / "how-to" / f"{page}.md").read_text(encoding="utf-8")
+    (example,) = re.findall(r"```yaml\n(source:.*?)```", text, re.DOTALL)
+    (tmp_path / "own.yaml").write_text(example, encoding="utf-8")
+    assert key in load_catalogue(tmp_path).complete().recipes
+    assert text.count(key) > 2
+
+
 def test_the_vendor_of_the_readme_is_one(tmp_path: Path) -> None:
     (example,) = re.findall(r"```yaml\n(source:\n.*?)```", README, re.DOTALL)
     (tmp_path / "acme.yaml").write_text(example, encoding="utf-8")
