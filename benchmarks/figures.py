@@ -90,6 +90,7 @@ class Figure:
 _TARGETS: list[tuple[str, float | None, float | None]] = [
     # These ask for less than the same rows: for orientation.
     (r"^d\. .*(, which |without holes)", None, None),
+    (r"^d\. .*dashboard", 2.0, None),
     (r"^d\. ", 1.5, None),
     (r"^e\. .*rows lost or doubled", 0, None),
     (r"^e\. .*longest wait / mean wait", 3, None),

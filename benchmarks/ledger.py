@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks import ledger_barest as barest
 from benchmarks.ledger_rows import build
+from benchmarks.pages import pages
 from ops_pipeline.ops import queries
 from ops_pipeline.ops.columns import to_arrow
 from ops_pipeline.ops.ingestion import Stage
@@ -256,6 +257,8 @@ def measure(rows: int = 1_000_000, partitions: int = 100_000, *, repeats: int = 
             for group in (_many(warehouse, connection, keys), _figures(connection), _batch(connection)):
                 for pair in group:
                     results.append(compare(pair, repeats))
+        for page in pages(Path(folder)):
+            results.append(compare(Pair(f"ledger: dashboard, {page.name}", page.ours, page.other, page.same), repeats))
     return [{**r, "name": r["name"].replace("ledger", f"ledger of {rows:,} rows", 1)} for r in results]
 
 
