@@ -49,6 +49,9 @@ T = TypeVar("T")
 KEPT_SECONDS = 3.0
 """How long an answer is given again without looking: a page of several parts, or two people who look at once, read once."""
 
+CALENDARS_KEPT_SECONDS = 60.0
+"""How long the datasets whose calendars are needed are taken for the same: a new one shows without sessions until then."""
+
 WAIT_SECONDS = 3.0
 """How long a page waits for a notebook or another foreign process that holds the database, before it says who."""
 
@@ -82,6 +85,8 @@ class Repository:
         self._kept: dict[Hashable, _Kept] = {}
         self._guard = threading.Lock()
         self._schema_seen = False
+        self._known_calendars: dict[str, Sessions] = {}
+        self._calendars_until = 0.0
 
     # --- pages ----------------------------------------------------------------------------------------------------------------
 
@@ -270,8 +275,11 @@ class Repository:
 
     def _calendars(self) -> dict[str, Sessions]:
         """The calendar of every dataset that the ledger knows. The first look at an exchange's takes seconds: never under the lock."""
-        recipes = self.context.catalogue.recipes
-        return {name: self.context.calendars.of(recipes[name]) for name in self.datasets() if name in recipes}
+        recipes, now = self.context.catalogue.recipes, time.monotonic()
+        if self._calendars_until < now:
+            self._known_calendars = {n: self.context.calendars.of(recipes[n]) for n in self.datasets() if n in recipes}
+            self._calendars_until = now + CALENDARS_KEPT_SECONDS
+        return self._known_calendars
 
     def _freshness(self, state: browse.DatasetState, calendars: dict[str, Sessions]) -> models.Freshness:
         recipe = self.context.catalogue.recipes.get(state.dataset)
@@ -280,7 +288,7 @@ class Repository:
     def _cells(
         self, connection: Any, wanted: RunFilter, tickers: list[str] | None, calendars: dict[str, Sessions]
     ) -> list[models.Cell]:
-        rows = queries.coverage(connection, wanted, tickers=tickers)
+        rows = queries.coverage(connection, wanted, tickers=tickers, holes=False)
         keys = [PartitionKey(r["ticker"], r["dataset"]) for r in rows]
         covered = islands_of(connection, keys)
         expecting = datasets_with_holes(self.context, [key for key in keys if key.dataset in calendars])

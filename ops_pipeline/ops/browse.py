@@ -131,7 +131,10 @@ def dataset_states(connection: duckdb.DuckDBPyConnection) -> list[DatasetState]:
 
 def dataset_keys(connection: duckdb.DuckDBPyConnection) -> list[str]:
     """Every dataset key that the ledger knows, in order."""
-    found = connection.execute(f"SELECT DISTINCT {DATASET_KEY_SQL} FROM {LEDGER} ORDER BY 1").fetchall()
+    # The few different ones first: a million texts put together, to be thrown away, take twice the time.
+    found = connection.execute(
+        f"SELECT {DATASET_KEY_SQL} FROM (SELECT DISTINCT source, dataset, discriminator FROM {LEDGER}) ORDER BY 1"
+    ).fetchall()
     return [key for (key,) in found]
 
 

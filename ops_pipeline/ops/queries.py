@@ -257,10 +257,11 @@ def coverage(
     tickers: Sequence[str] | None = None,
     limit: int = 1000,
     offset: int = 0,
+    holes: bool = True,
 ) -> list[dict[str, Any]]:
     """A page of partitions: files, first and last good date, holes between them, last answer, and files that stand in the way.
 
-    `tickers` keeps the partitions of these alone.
+    `tickers` keeps the partitions of these alone; without `holes`, the dear part, they are not counted.
 
     A hole is a span of days between two covered ones that no complete good request covers (`watermark.islands`).
     """
@@ -278,8 +279,8 @@ def coverage(
         GROUP BY source, f.dataset, discriminator, ticker ORDER BY source, f.dataset, discriminator, ticker LIMIT ? OFFSET ?""",
         [*parameters, _limit(limit), max(0, offset)],
     )
-    covered = islands_of(connection, (PartitionKey(row["ticker"], row["dataset"]) for row in rows))
-    for row in rows:
+    covered = islands_of(connection, (PartitionKey(row["ticker"], row["dataset"]) for row in rows)) if holes else {}
+    for row in rows if holes else []:
         row["holes"] = max(0, len(covered.get(PartitionKey(row["ticker"], row["dataset"]), ())) - 1)
     return rows
 
