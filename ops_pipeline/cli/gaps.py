@@ -38,6 +38,9 @@ def gaps(
     require_schema(context)
     require_dataset(context, dataset)
     keys = [k for k in context.universe() if dataset in (None, k.dataset) and ticker in (None, k.ticker)]
+    if not keys and not as_json:
+        output.say("the universe lists no such partition, so nothing is expected of it")
+        return
     told = find_gaps(context, keys, utc_now())
     if as_json:
         twice = [{"dataset": name, "key": where, "found": what} for name, where, what in told.duplicates]

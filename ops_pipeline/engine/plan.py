@@ -217,7 +217,9 @@ def verdicts(context: Context, keys: Sequence[PartitionKey], options: RunOptions
 
 def _ask_ledger(context: Context, universe: Universe, keys: list[PartitionKey], options: RunOptions, now: datetime) -> _Known:
     in_bulk = coverable(context, universe, {key.dataset for key in keys}) if "bronze" in options.layers else {}
-    expecting = datasets_with_holes(context, keys) if "bronze" in options.layers else {}
+    # Whoever names what is asked asks for no holes besides.
+    named = options.full or options.from_date is not None or options.windows is not None
+    expecting = datasets_with_holes(context, keys) if "bronze" in options.layers and not named else {}
     try:
         with context.warehouse.reading() as connection:
             repo = OpsRepo(connection)

@@ -153,6 +153,7 @@ def test_the_command(tmp_path: Path, ask: Callable[..., tuple[int, str]]) -> Non
     status, said = ask(context)
     assert (status, "asked once" in said, "1 gap, 2 sessions, 1 key" in said) == (0, True, True)
     assert "no gap" in ask(context, "--ticker", "BBB")[1]
+    assert "lists no such partition" in ask(context, "--ticker", "CCC")[1]
     # A key that is there twice is no gap and must not be.
     with context.warehouse.transaction() as connection:
         connection.execute("CREATE TABLE twice AS SELECT * FROM silver.vendor_prices WHERE ticker = 'BBB' LIMIT 1")

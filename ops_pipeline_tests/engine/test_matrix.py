@@ -34,7 +34,7 @@ from ops_pipeline_tests.engine.test_kill import BOUNDARIES
 from ops_pipeline_tests.warehouse.conftest import is_locked
 
 SETTINGS: dict[str, Any] = {"batch_files": 4}
-KILLS = int(os.environ.get("CRASH_KILLS", "8"))
+KILLS = int(os.environ.get("CRASH_KILLS", "7"))
 DAGSTER: dict[str, Any] = {"settings": {**SETTINGS, "today": str(FEBRUARY), "publish": "none"}, "dagster": True}
 GIVEN: dict[str, Any] = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}}
 REJECTS = "silver.rejected_rows"
