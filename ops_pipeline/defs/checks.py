@@ -77,7 +77,8 @@ class _Ledger:
 class Check:
     """A check of one asset: what it says, how grave its failing is, how it is found, and which check of the data it sums up.
 
-    With `reconciles`, it compares everything with everything before it is evaluated, which takes too long for the end of each run.
+    With `reconciles`, it compares everything with everything before it is evaluated, which takes too long for the end of each run: there
+    the newest comparison is told.
     """
 
     name: str
@@ -216,11 +217,13 @@ def _definition(home: Context, it: Check) -> AssetChecksDefinition:
 
 def log_checks(context: AssetExecutionContext, home: Context, layers: Sequence[str]) -> None:
     """Evaluates every check of the layers that the step moved, inside the step."""
-    chosen = [check for check in CHECKS if check.layer in layers and not check.reconciles]
+    chosen = [check for check in CHECKS if check.layer in layers]
     wanted = home.universe()
     with home.warehouse.reading() as connection:
         ledger = _Ledger(home, connection, wanted)
-        found = [(check, _evaluated(check, ledger)) for check in chosen]
+        # Of what was never compared there is nothing to tell; what was, stays told until it is compared again.
+        told = [check for check in chosen if ledger.reconciled or not check.reconciles]
+        found = [(check, _evaluated(check, ledger)) for check in told]
     for check, (passed, severity, metadata) in found:
         tell(
             context,
@@ -239,7 +242,8 @@ def _evaluated(check: Check, ledger: _Ledger) -> tuple[bool, AssetCheckSeverity,
     total = sum(r.findings for r in results) if check.kind else len(findings)
     metadata = _metadata(findings, sum(r.left for r in ledger.reconciled) if check.reconciles else total)
     if check.reconciles:
-        metadata["compared"] = MetadataValue.md("\n".join(f"- {r.looked_at:,}: {r.kind.about}" for r in ledger.reconciled))
+        lines = [f"- {r.checked_at:%Y-%m-%d %H:%MZ}, {r.looked_at:,}: {r.kind.about}" for r in ledger.reconciled]
+        metadata["compared"] = MetadataValue.md("\n".join(lines))
     if check.kind:
         metadata["datasets"] = MetadataValue.md(_by_dataset(results))
     return not findings, check.gravity(ledger), metadata

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from ops_pipeline.ops.ingestion import DatasetInjestion
 
-# More are counted; nobody reads them.
+# More are not listed: whoever has mended so many looks again.
 MOST = 10_000
 _STORED = "bronze_filename IS NOT NULL AND bronze_purged_at IS NULL"
 _NAME = pa.schema([("name", pa.string()), ("unpacked", pa.string())])

@@ -1,4 +1,4 @@
-"""The check that compares files, ledger and tables: made weekly and by hand, never at the end of a run."""
+"""The check that compares files, ledger and tables: made weekly and by hand, and told at the end of each run."""
 
 from __future__ import annotations
 
@@ -27,3 +27,5 @@ def test_the_weekly_schedule_makes_the_check_and_what_it_finds_is_an_error_until
     (lake.context.settings.bronze_path / ".tmp" / "killed").mkdir(parents=True)
     found = by_hand(lake, "bronze", RECONCILES)
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    told = lake.checks(lake.batch(partitions=[f"{EOD}|IBM"]))["bronze", RECONCILES]
+    assert told.metadata["first"] == found.metadata["first"], "a run tells the newest comparison, and makes none"
