@@ -19,8 +19,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from playwright.sync_api import Browser
 
-from ops_pipeline_tests.defs import targets
+from ops_pipeline_tests.dashboard.browser import chromium, served, window
+from ops_pipeline_tests.defs import targets, ui
 from ops_pipeline_tests.defs.homes import EOD, FX, LAYERS, UNIVERSE, make_home
 
 ROOT = Path(__file__).parents[2]
@@ -151,6 +153,35 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
+def materialized_in_the_ui(browser: Browser, server: Server, home: Path) -> str:
+    """Materializes one partition by the UI's button and sees it appear in the dashboard; gives the run's id."""
+
+    def runs() -> set[str]:
+        return {r["runId"] for r in server.ask(RUNS)["results"]}
+
+    with served(home, OPS_PIPELINE_DAGSTER_URL=f"http://127.0.0.1:{server.port}") as base, window(browser, base) as view:
+        view.page.set_default_timeout(PATIENCE * 1000)
+        address = f"partition?dataset={EOD}&ticker={CELLS[0].partition('|')[2]}"
+        view.open(address)
+        assert "promoted" not in view.text
+        before = runs()
+        tab = view.page.context.new_page()
+        tab.set_default_timeout(PATIENCE * 1000)
+        ui.materialize(tab, f"http://127.0.0.1:{server.port}", dataset=EOD, ticker=CELLS[0].partition("|")[2])
+        (run_id,) = wait_for("the run that the UI launched", lambda: runs() - before)
+        assert server.end_of(run_id) == "SUCCESS"
+        tab.close()
+        view.page.wait_for_timeout(3500)  # what was read is kept for three seconds
+        view.open(address)
+        assert "promoted" in view.text
+        view.page.get_by_role("link", name=run_id[:8]).first.click()
+        view.says(f"Run {run_id[:8]}")
+        link = view.page.get_by_role("link", name="open in Dagster").get_attribute("href")
+        assert link == f"http://127.0.0.1:{server.port}/runs/{run_id}"
+        view.check()
+    return str(run_id)
+
+
 def asked_rows(home: Path) -> list[tuple[str, str]]:
     with make_home(home, universe=(home / "universe.yaml").read_text()).warehouse.reading() as connection:
         return connection.execute("SELECT ticker, bronze_outcome FROM ops.file_ingestions ORDER BY ticker").fetchall()
@@ -162,6 +193,9 @@ def test_what_a_user_does_in_the_ui(folder: Path, tmp_path: Path) -> None:
     (home / "universe.yaml").write_text(UNIVERSE)
     with dagster_dev(folder, home) as server:
         wait_for("the tickers", lambda: "AAPL" in partition_keys(server))
+
+        with chromium() as browser:
+            single = materialized_in_the_ui(browser, server, home)
 
         (home / targets.SLOW).write_text("IBM")
         slow = server.launch("batch", {"partitions": CELLS})
@@ -177,8 +211,6 @@ def test_what_a_user_does_in_the_ui(folder: Path, tmp_path: Path) -> None:
         assert list((home / "runs").glob("*.lease")) == []
 
         (home / targets.SLOW).write_text("")
-        single = server.launch("__ASSET_JOB", tags={"dagster/partition": CELLS[0]})
-        assert server.end_of(single) == "SUCCESS"
 
         (home / targets.FAILING).write_text("IBM")
         assert server.backfill(CELLS) == "COMPLETED_FAILED"
