@@ -50,12 +50,18 @@ def _span(begin: str, end: str, data_from: str) -> str:
 _GOOD_ROWS = f"""SELECT ticker, source, dataset, discriminator, requested_from_date, bronze_to_date, bronze_from_date FROM {LEDGER}
     WHERE promotion_kind = 'first' AND bronze_outcome = 'stored' AND bronze_error IS NULL AND request_complete
         AND bronze_from_date IS NOT NULL AND bronze_to_date >= requested_from_date"""
-SPANS_OF_ROWS = f"""
+_SPANS_OF_ROWS = f"""
 SELECT {_span("f.requested_from_date", "f.bronze_to_date", "f.bronze_from_date")}
 FROM (
-    {_GOOD_ROWS} AND silver_errors IS NULL
-    UNION ALL {_GOOD_ROWS} AND silver_errors IS NOT NULL AND (run_id, file_id) IN ({HEALED_SQL})
+    {_GOOD_ROWS} AND silver_errors IS NULL{{narrow}}
+    UNION ALL {_GOOD_ROWS} AND silver_errors IS NOT NULL{{narrow}} AND (run_id, file_id) IN ({HEALED_SQL})
 ) f JOIN wanted w ON {SAME_PARTITION} ORDER BY span_begin"""
+
+SPANS_OF_ROWS = _SPANS_OF_ROWS.format(narrow="")
+# Of few partitions their tickers are looked at first: on a million rows, 52 ms of processor time instead of 128 for 20 partitions and 74
+# instead of 122 for 500; for all of 100,000 it would cost 789 instead of 675.
+SPANS_OF_FEW_ROWS = _SPANS_OF_ROWS.format(narrow=" AND ticker IN (SELECT ticker FROM wanted)")
+FEW_PARTITIONS = 1000
 
 # A request may be several rows, and one bad row spoils them all.
 SPANS_OF_REQUESTS = f"""
@@ -83,7 +89,8 @@ def islands_of(connection: duckdb.DuckDBPyConnection, partitions: Iterable[Parti
             paged[key] = split_dataset_key(key) in several
         groups[paged[key]].append(partition)
     found: dict[PartitionKey, list[Span]] = {}
-    for sql, mine in ((SPANS_OF_ROWS, groups[False]), (SPANS_OF_REQUESTS, groups[True])):
+    of_rows = SPANS_OF_FEW_ROWS if len(groups[False]) <= FEW_PARTITIONS else SPANS_OF_ROWS
+    for sql, mine in ((of_rows, groups[False]), (SPANS_OF_REQUESTS, groups[True])):
         if mine:
             with registered(connection, "wanted", partition_table(mine)):
                 spans = connection.execute(sql).to_arrow_table()
