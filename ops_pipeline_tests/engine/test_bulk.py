@@ -7,14 +7,17 @@ rules (`recipes` tests), periods (`test_modes`).
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from ops_pipeline.clock import utc_now
 from ops_pipeline.engine import covering
 from ops_pipeline.engine.context import Context
+from ops_pipeline.engine.gaps import find_gaps
 from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, verdicts
 from ops_pipeline.engine.replay import replay
@@ -142,6 +145,8 @@ def test_a_files_symbols_continue_the_tickers_that_are_wanted(home: Context, mar
         # Together with what covers it the order does not matter: the session's file is awaited.
         run(home, today=day)
     assert market.asked() == [("bulk", NO_TICKER, day, day) for day in WEEK[:2]]
+    pretended = replace(home, settings=home.settings.model_copy(update={"today": WEEK[1]}))
+    assert find_gaps(pretended, list(home.universe()), utc_now()).found == [], "what the files hold is no gap"
     assert fact(home) == {t: expected(t, WEEK[1]) for t in SYMBOLS[:2]}
     with home.warehouse.reading() as connection:
         assert connection.execute("SELECT count(*), count(DISTINCT symbol) FROM silver.vendor_bulk").fetchone() == (9, 3)
