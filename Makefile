@@ -10,7 +10,7 @@
 # Every path here is relative and quoted or free of spaces, so that the folder itself may stand anywhere.
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run dev test dashboard crash fuzz bench docs check lock pictures clean
+.PHONY: help setup run dev test coverage dashboard crash fuzz bench docs check lock pictures clean
 
 PYTHON ?=
 ARGS ?=
@@ -86,7 +86,10 @@ check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(VENV)/bin/lint-imports
 	$(DAGSTER) definitions validate -w workspace.yaml
 	$(MKDOCS)
-	$(PY) -m pytest -n auto --cov --cov-report=term $(PYTEST_ARGS)
+	$(PY) -m pytest -n auto $(PYTEST_ARGS)
+
+coverage: $(READY_DEV) ## run all tests and tell which lines they reach; what runs in processes of its own is not seen
+	@$(PY) -m pytest -n auto --cov --cov-report=term $(PYTEST_ARGS)
 
 dashboard: $(READY_DASHBOARD) ## open the dashboard on http://127.0.0.1:8501
 	@$(VENV)/bin/ops-pipeline dashboard --host $(HOST) --port $(DASHBOARD_PORT)

@@ -14,9 +14,13 @@ settings.register_profile("ci", parent=settings.get_profile("default"), derandom
 settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 
+# Besides our settings: the test runner tells its workers the width of its own terminal.
+_OF_THE_MACHINE = ("DAGSTER_HOME", "COLUMNS", "LINES")
+
+
 @pytest.fixture(autouse=True)
 def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in [n for n in os.environ if n.startswith("OPS_PIPELINE_") or n == "DAGSTER_HOME"]:
+    for name in [n for n in os.environ if n.startswith("OPS_PIPELINE_") or n in _OF_THE_MACHINE]:
         monkeypatch.delenv(name)
 
 

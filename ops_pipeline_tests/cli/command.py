@@ -49,8 +49,8 @@ _NOT_PASSED_ON = (
 )
 
 
-# What the interpreter and the terminal's libraries look at when they are loaded.
-_READ_WHEN_LOADED = ("PYTHON", "LC_", "LANG", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "_")
+# What the interpreter and libraries of the terminal and of HTTP look at when they are loaded.
+_READ_WHEN_LOADED = ("PYTHON", "LC_", "LANG", "COLUMNS", "LINES", "TERM", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "SSL_", "_")
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pytest
@@ -18,10 +19,10 @@ from ops_pipeline_tests.engine.vendor import Vendor, body, prices
 
 
 def build_but_not_odd(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, files: Sequence[DatasetInjestion], run_id: str
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, files: Sequence[DatasetInjestion], run_id: str, **about: Any
 ) -> list[DatasetInjestion]:
     """The real build, then a real error of DuckDB about a value of ODD: the formulas of today have none left that data can cause."""
-    built = commit_gold(connection, recipe, files, run_id)
+    built = commit_gold(connection, recipe, files, run_id, **about)
     if any(file.ticker == "ODD" for file in files):
         connection.execute("SELECT 9223372036854775807::BIGINT + 1::BIGINT")
     return built
