@@ -31,6 +31,8 @@ def shown(folder: str) -> str:
         "TERM": "xterm-256color",
         "COLORTERM": "truecolor",
         "OPS_PIPELINE_HOME": "data",
+        # The command is then called by its name alone, and not by where this folder happens to lie.
+        "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}",
     }
     process = subprocess.Popen(
         [BIN / "ops-pipeline", "run"],
