@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.errors import DatabaseMissingError
+from ops_pipeline.ops.ingestion import PLAN_KINDS
 from ops_pipeline.ops.refusals import MANY_KEYS, Refusal, plan_refusals
 from ops_pipeline.recipes.models import NO_TICKER
 from ops_pipeline.sources import SourceError
@@ -77,7 +78,7 @@ class Refused:
         dataset = request.dataset_key
         if error_kind is None:
             self._answered.add(dataset)
-        if error_kind not in ("plan", "plan_dataset"):
+        if error_kind not in PLAN_KINDS:
             self._in_a_row.pop(dataset, None)
             return
         refused = self._in_a_row[dataset] = self._in_a_row.get(dataset, 0) + 1

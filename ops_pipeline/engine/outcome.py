@@ -104,6 +104,7 @@ def outcome_of(key: PartitionKey, files: Sequence[DatasetInjestion], layers: fro
         )
         if layer:
             return Outcome(key, OutcomeKind.FAILED, file.error or "", listed, layer)
+    # Not `not_in_plan`: what was not sent because its dataset was refused is deferred, and counts here as well.
     refused = next((f for f in listed if f.bronze_error_kind in PLAN_KINDS), None)
     if refused is not None:
         return Outcome(key, OutcomeKind.NOT_IN_PLAN, refused.bronze_error or "", listed)
