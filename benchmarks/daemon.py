@@ -53,6 +53,7 @@ def one_run_each(market: Market, url: str, folder: Path, sample: int) -> float:
     log = folder / "daemon.log"
     with DagsterInstance.from_config(str(dagster_home)) as instance:
         instance.add_dynamic_partitions("tickers", symbols)
+        instance.add_dynamic_partitions("datasets", [contender.DATASET])
         with _running("dagster._daemon", ["run"], environment, log):
             _launch(environment, cells, log)
             records = _ended(instance, len(cells), log)

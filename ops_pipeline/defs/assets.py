@@ -26,6 +26,7 @@ from dagster import (
     MetadataValue,
     multi_asset,
 )
+from dagster._core.storage.tags import PARTITION_NAME_TAG
 
 from ops_pipeline import __version__
 from ops_pipeline.alerts.sending import beat
@@ -47,7 +48,7 @@ from ops_pipeline.defs.events import (
     tell,
 )
 from ops_pipeline.defs.partitions import (
-    add_missing_tickers,
+    add_missing,
     from_dagster,
     partitions_def,
 )
@@ -99,12 +100,15 @@ def asset_specs(context: Context) -> list[AssetSpec]:
 
 
 def _datasets(context: Context, layer: str) -> str:
-    lines = [
-        f"- `{key}`: {recipe.description}"
-        for key, recipe in context.catalogue.complete().recipes.items()
-        if layer != "gold" or recipe.gold
-    ]
-    return "\n".join(lines)
+    """What the universe asked for when the code was loaded; all that could be asked for would take 0.15 s to read, and a screen to show."""
+    try:
+        recipes = [context.catalogue.recipes[name] for name in context.universe().wanted]
+    except UserError:
+        recipes = []  # the sensor `universe` tells what is wrong with it
+    lines = [f"- `{r.dataset_key}`: {r.description}" for r in recipes if layer != "gold" or r.gold]
+    return "\n".join(
+        [*lines, "", "`ops-pipeline datasets list` names all that can be asked for, `ops-pipeline universe add` adds one."]
+    )
 
 
 def build_assets(base: Context) -> AssetsDefinition:
@@ -113,7 +117,7 @@ def build_assets(base: Context) -> AssetsDefinition:
     @multi_asset(
         name=STEP,
         specs=asset_specs(base),
-        partitions_def=partitions_def(base.catalogue),
+        partitions_def=partitions_def(),
         can_subset=True,
         backfill_policy=BackfillPolicy.single_run(),
     )
@@ -211,17 +215,28 @@ def _keys(
     options: RunOptions,
 ) -> Sequence[PartitionKey]:
     if context.run.is_partitioned:
-        keys: Sequence[PartitionKey] = [from_dagster(str(k)) for k in context.partition_keys]
-        if not keys:
-            raise Failure(
-                "the partition range holds no partition: its end lies before its start. Choose the range again.",
-                allow_retries=False,
-            )
-        return keys
-    keys = read_keys(home.settings.runs_path / "keys", config) or due_keys(home, options)
-    added = add_missing_tickers(context.instance, (k.ticker for k in keys))
+        keys = _planned_by_dagster(context)
+    else:
+        keys = read_keys(home.settings.runs_path / "keys", config) or due_keys(home, options)
+    if keys and all(key.dataset not in home.catalogue.recipes for key in keys):
+        home.catalogue.recipe(keys[0].dataset)  # raises: nothing of what the run is for can be done
+    added = add_missing(context.instance, keys)
     if added:
-        context.log.info("added %d tickers to Dagster's partitions", len(added))
+        context.log.info("added %d tickers or datasets to Dagster's partitions", added)
+    return keys
+
+
+def _planned_by_dagster(context: AssetExecutionContext) -> Sequence[PartitionKey]:
+    """The cells that Dagster gave to the run.
+
+    A single one is taken from its tag: it may be of a run that is executed again, and have left the grid with its ticker or dataset.
+    """
+    single = context.run.tags.get(PARTITION_NAME_TAG)
+    if single is not None:
+        return [from_dagster(single)]
+    keys = [from_dagster(str(k)) for k in context.partition_keys]
+    if not keys:
+        raise UserError("the partition range holds no partition: its end lies before its start. Choose the range again.")
     return keys
 
 

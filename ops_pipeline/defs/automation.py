@@ -33,7 +33,8 @@ from ops_pipeline.alerts.sending import beat
 from ops_pipeline.clock import utc_now
 from ops_pipeline.defs.checks import RECONCILES
 from ops_pipeline.defs.due import BATCH_TAGS, due_by_source, in_hand, recently_failed, run_request
-from ops_pipeline.defs.partitions import TICKERS
+from ops_pipeline.defs.fresh import FreshHome, StoredDatasets
+from ops_pipeline.defs.partitions import DATASETS, TICKERS, grid_datasets
 from ops_pipeline.defs.retention import forget_old_runs
 from ops_pipeline.defs.sweep import fail_dead_runs
 from ops_pipeline.engine.outcome import LAYERS
@@ -64,7 +65,7 @@ def build_schedule(home: Context, job: UnresolvedAssetJobDefinition) -> Schedule
 
     Where ticks were missed because the machine slept, Dagster evaluates the newest one alone; it finds everything that became due since.
     """
-    settings = home.settings
+    settings, fresh = home.settings, FreshHome(home)
 
     @schedule(
         name="daily",
@@ -78,7 +79,8 @@ def build_schedule(home: Context, job: UnresolvedAssetJobDefinition) -> Schedule
     def daily(context: ScheduleEvaluationContext) -> list[RunRequest] | SkipReason:
         moment = (context.scheduled_execution_time or utc_now()).astimezone(UTC)
         try:
-            due = due_by_source(home, moment)
+            now = fresh()
+            due = due_by_source(now, moment)
         except UserError as e:
             beat(home.settings.heartbeat_url, well=False, notify=context.log.warning)
             return SkipReason(str(e))
@@ -87,7 +89,7 @@ def build_schedule(home: Context, job: UnresolvedAssetJobDefinition) -> Schedule
             beat(home.settings.heartbeat_url, well=True, notify=context.log.warning)
             return SkipReason("nothing is due: everything settled is stored")
         # Of a repeated tick, Dagster launches nothing whose key it has seen.
-        return [run_request(home, source, keys, moment, f"daily {source} {moment.isoformat()}") for source, keys in due.items()]
+        return [run_request(now, source, keys, moment, f"daily {source} {moment.isoformat()}") for source, keys in due.items()]
 
     return daily
 
@@ -113,7 +115,7 @@ def build_weekly(home: Context) -> ScheduleDefinition:
 
 def build_intraday(home: Context, job: UnresolvedAssetJobDefinition) -> SensorDefinition:
     """The sensor that launches a run a source as soon as something becomes due, for datasets that settle at different hours."""
-    minutes = home.settings.sensor_minutes
+    minutes, fresh = home.settings.sensor_minutes, FreshHome(home)
 
     @sensor(
         name="intraday",
@@ -127,8 +129,9 @@ def build_intraday(home: Context, job: UnresolvedAssetJobDefinition) -> SensorDe
     def intraday(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         moment = utc_now()
         try:
-            due = due_by_source(home, moment)
-            held = recently_failed(home, moment) | in_hand(home, context.instance, moment) if due else set()
+            now = fresh()
+            due = due_by_source(now, moment)
+            held = recently_failed(now, moment) | in_hand(now, context.instance, moment) if due else set()
         except UserError as e:
             return SkipReason(str(e))
         # An evaluation that Dagster repeats because its daemon died falls into the same slot.
@@ -187,29 +190,40 @@ def build_retention(home: Context) -> SensorDefinition:
 
 
 def build_sensor(home: Context) -> SensorDefinition:
-    """Keeps Dagster's dynamic partitions `tickers` in step with the universe file; what is stored of a removed ticker stays."""
+    """Keeps Dagster's dynamic partitions `tickers` and `datasets` in step with the universe, recipes and ledger.
+
+    What is stored of a removed ticker or dataset stays. A dataset that has files stays in the grid.
+    """
+    fresh, stored = FreshHome(home), StoredDatasets()
 
     @sensor(
         name="universe",
         minimum_interval_seconds=30,
         default_status=DefaultSensorStatus.RUNNING,
-        description="Keeps the partitions `tickers` in step with the universe file.",
+        description="Keeps the partitions `tickers` and `datasets` in step with the universe file, the recipes and what is stored.",
     )
     def universe(context: SensorEvaluationContext) -> SensorResult | SkipReason:
         try:
-            wanted = home.universe().tickers
+            now = fresh()
+            listed = now.universe()
         except UserError as e:
             return SkipReason(str(e))
-        known = dict.fromkeys(context.instance.get_dynamic_partitions(TICKERS))
-        kept = set(wanted)
-        added, gone = [t for t in wanted if t not in known], [t for t in known if t not in kept]
-        if not added and not gone:
-            return SkipReason(f"the partitions hold the universe's {len(wanted)} tickers")
+        try:
+            held = stored.of(now)
+        except UserError as e:
+            context.log.warning("no dataset is taken out of the partitions: %s", e)
+            held = list(context.instance.get_dynamic_partitions(DATASETS))
+        datasets = grid_datasets(now, listed, held)
         requests: list[AddDynamicPartitionsRequest | DeleteDynamicPartitionsRequest] = []
-        if added:
-            requests.append(AddDynamicPartitionsRequest(TICKERS, added))
-        if gone:
-            requests.append(DeleteDynamicPartitionsRequest(TICKERS, gone))
+        for dimension, names in ((TICKERS, listed.tickers), (DATASETS, datasets)):
+            known, kept = dict.fromkeys(context.instance.get_dynamic_partitions(dimension)), set(names)
+            added, gone = [n for n in names if n not in known], [n for n in known if n not in kept]
+            if added:
+                requests.append(AddDynamicPartitionsRequest(dimension, added))
+            if gone:
+                requests.append(DeleteDynamicPartitionsRequest(dimension, gone))
+        if not requests:
+            return SkipReason(f"the partitions hold the universe's {len(listed.tickers)} tickers and {len(datasets)} datasets")
         return SensorResult(dynamic_partitions_requests=requests)
 
     return universe

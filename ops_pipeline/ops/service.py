@@ -131,6 +131,14 @@ class OpsService:
         with self.warehouse.reading() as connection:
             return browse.days(connection, since, until, wanted)
 
+    def dataset_keys(self) -> list[str]:
+        """The dataset keys that the ledger has rows of; none where there is no database yet."""
+        try:
+            with self.warehouse.reading() as connection:
+                return browse.dataset_keys(connection)
+        except DatabaseMissingError:
+            return []
+
     # --- what failed ----------------------------------------------------------------------------------------------------------
 
     def latest_failures(self) -> list[Failure]:

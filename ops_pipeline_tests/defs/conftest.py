@@ -8,6 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
+from ops_pipeline.defs.partitions import add_missing
 from ops_pipeline_tests.defs.homes import Faulty, Lake, make_home
 
 
@@ -20,5 +21,5 @@ def source() -> Faulty:
 def lake(tmp_path: Path, source: Faulty) -> Iterator[Lake]:
     context = make_home(tmp_path / "home", source)
     with dg.DagsterInstance.ephemeral() as instance:
-        instance.add_dynamic_partitions("tickers", list(context.universe().tickers))
+        add_missing(instance, context.universe())
         yield Lake(context, instance)

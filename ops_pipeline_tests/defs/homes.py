@@ -103,7 +103,7 @@ class Lake:
 
     def status(self, asset: str) -> dict[str, str | None]:
         """Cell -> MATERIALIZED, FAILED or None, as the grid shows it."""
-        definition = partitions_def(self.context.catalogue)
+        definition = partitions_def()
         keys = definition.get_partition_keys(dynamic_partitions_store=self.instance)
         found = self.instance.get_status_by_partition(dg.AssetKey(asset), keys, definition) or {}
         return {k: v.value if v else None for k, v in found.items()}

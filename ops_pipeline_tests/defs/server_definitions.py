@@ -6,8 +6,8 @@ import os
 from pathlib import Path
 
 from ops_pipeline.definitions import build_defs
-from ops_pipeline_tests.defs.homes import make_home
+from ops_pipeline_tests.defs.homes import FX, UNIVERSE, make_home
 from ops_pipeline_tests.defs.targets import HOME, FaultyByFile
 
 home = Path(os.environ[HOME])
-defs = build_defs(make_home(home, FaultyByFile(home=home)))
+defs = build_defs(make_home(home, FaultyByFile(home=home), universe=f"{UNIVERSE}  {FX}:\n"))

@@ -13,7 +13,7 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.defs.batch import INLINE_KEYS
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.run import new_run_id, run_batch
-from ops_pipeline_tests.defs.homes import EOD, TICKERS, UNIVERSE, Faulty, Lake, make_home, two_sources
+from ops_pipeline_tests.defs.homes import EOD, FX, TICKERS, UNIVERSE, Faulty, Lake, make_home, two_sources
 
 CELLS = [f"{EOD}|{t}" for t in TICKERS]
 
@@ -105,8 +105,16 @@ def test_what_runs_by_default(lake: Lake) -> None:
     assert sensors == {"universe": True, "dead_runs": True, "intraday": False, "old_runs": False}
 
 
-def test_the_sensor_keeps_the_tickers_in_step(tmp_path: Path) -> None:
-    context = make_home(tmp_path / "home")
+OWN = """source: sample
+recipes:
+  - {dataset: own, domain: fx, description: Rates by a recipe of the home., per_ticker: true, mode: window, first_date: 2005-01-01,
+     timezone: America/New_York, settles_at: "18:00", answer: {format: json}, key: [date], date_column: date,
+     columns: [{name: date, type: date, required: true}]}
+"""
+
+
+def test_the_sensor_keeps_tickers_and_datasets_in_step(tmp_path: Path) -> None:
+    context = make_home(tmp_path / "home", Faulty())
     sensor = Lake(context, dg.DagsterInstance.ephemeral()).defs.resolve_sensor_def("universe")
     with dg.DagsterInstance.ephemeral() as instance:
 
@@ -122,11 +130,19 @@ def test_the_sensor_keeps_the_tickers_in_step(tmp_path: Path) -> None:
 
         step()
         assert set(instance.get_dynamic_partitions("tickers")) == set(TICKERS)
+        assert instance.get_dynamic_partitions("datasets") == [EOD]
         (tmp_path / "home" / "universe.yaml").write_text(UNIVERSE.replace("IBM", "BRK.B") + "  sample.fx-rates:\n")
         step()
         assert set(instance.get_dynamic_partitions("tickers")) == {"AAPL", "MSFT", "BRK.B", "-"}
+        assert set(instance.get_dynamic_partitions("datasets")) == {EOD, FX}
+        assert Lake(context, instance).batch(partitions=[f"{FX}|-"]).success
+        # A recipe that came while the server ran; and a dataset that nobody wants any more, one with files and one without.
+        context.settings.recipes_path.mkdir()
+        (context.settings.recipes_path / "own.yaml").write_text(OWN)
+        (tmp_path / "home" / "universe.yaml").write_text("datasets: {sample.own: [AAPL]}\n")
         step()
-        assert set(instance.get_dynamic_partitions("tickers")) == {"AAPL", "MSFT", "BRK.B", "-"}
+        assert set(instance.get_dynamic_partitions("tickers")) == {"AAPL"}
+        assert set(instance.get_dynamic_partitions("datasets")) == {"sample.own", FX}
 
 
 # --- the intraday sensor ------------------------------------------------------------------------------------------------------------

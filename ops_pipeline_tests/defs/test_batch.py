@@ -110,12 +110,13 @@ def test_layers_of_a_batch_stand_in_its_config(lake: Lake) -> None:
     assert lake.rows("SELECT count(*) FROM gold.fact_eod") == [(sum(COUNTS.values()),)]
 
 
-def test_tickers_that_dagster_does_not_know_are_added(tmp_path: Path) -> None:
+def test_tickers_and_datasets_that_dagster_does_not_know_are_added(tmp_path: Path) -> None:
     context = make_home(tmp_path / "home")
     with dg.DagsterInstance.ephemeral() as instance:
         lake = Lake(context, instance)
         assert lake.batch(partitions=CELLS).success
         assert set(instance.get_dynamic_partitions("tickers")) == set(TICKERS)
+        assert instance.get_dynamic_partitions("datasets") == [EOD]
         assert lake.status("gold")[CELLS[0]] == "MATERIALIZED"
 
 
@@ -123,6 +124,7 @@ def test_tickers_that_dagster_does_not_know_are_added(tmp_path: Path) -> None:
     ("config", "sentence"),
     [
         ({"partitions": ["AAPL"]}, "is not a partition"),
+        ({"partitions": ["nothing.such|AAPL"]}, "there is no dataset 'nothing.such'"),
         ({"partitions": CELLS, "layers": ["copper"]}, "none of bronze, silver, gold"),
         ({"partitions": CELLS, "as_of": "yesterday"}, "is not a time"),
         ({"partitions": CELLS, "as_of": "2026-01-01T00:00:00"}, "no time zone"),

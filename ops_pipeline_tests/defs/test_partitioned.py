@@ -5,7 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from ops_pipeline.recipes.checks import Kind
-from ops_pipeline_tests.defs.homes import EOD, FX, LAYERS, TICKERS, Faulty, Lake, materializations
+from ops_pipeline_tests.defs.homes import EOD, FX, LAYERS, TICKERS, Faulty, Lake, failure, materializations
 
 CHECKS = ("every_record_is_accounted_for", "silver_holds_what_the_ledger_counted")
 CELLS = [f"{EOD}|{t}" for t in TICKERS]
@@ -65,7 +65,10 @@ def test_a_cell_that_is_done_or_does_not_apply_closes_and_succeeds(lake: Lake) -
     assert lake.outcomes(again) == {CELLS[0]: "up_to_date"}
     odd = lake.materialize(f"{FX}|AAPL")
     assert odd.success
-    assert lake.outcomes(odd) == {f"{FX}|AAPL": "not_applicable"}
+    assert lake.outcomes(odd) == {f"{FX}|AAPL": "not_applicable"}, "though it has left the grid, as in an old run executed again"
+    gone = lake.materialize("nothing.such|AAPL")
+    assert not gone.success
+    assert "there is no dataset 'nothing.such'" in failure(gone)
 
 
 def test_a_range_with_one_bad_key(lake: Lake, source: Faulty) -> None:

@@ -75,7 +75,7 @@ def test_only_what_is_left_over_two_generations(home: Path, instance: dg.Dagster
             with execute(second) as third:
                 assert third.success
                 assert asked(home) == ["MSFT"]
-    definition = partitions_def(make_home(home).catalogue)
+    definition = partitions_def()
     for layer in LAYERS:
         status = instance.get_status_by_partition(dg.AssetKey(layer), CELLS, definition) or {}
         assert {v.value for v in status.values() if v} == {"MATERIALIZED"}

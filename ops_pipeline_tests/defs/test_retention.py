@@ -10,6 +10,7 @@ import dagster as dg
 import pytest
 
 from ops_pipeline.clock import utc_now
+from ops_pipeline.defs.partitions import add_missing
 from ops_pipeline.defs.retention import forget_old_runs
 from ops_pipeline_tests.defs.homes import EOD, TICKERS, Faulty, Lake, make_home
 
@@ -22,7 +23,7 @@ def stored(tmp_path: Path, source: Faulty) -> Iterator[Lake]:
     context = make_home(tmp_path / "home", source)
     (tmp_path / "dagster").mkdir()
     with dg.DagsterInstance.local_temp(str(tmp_path / "dagster")) as instance:
-        instance.add_dynamic_partitions("tickers", list(context.universe().tickers))
+        add_missing(instance, context.universe())
         yield Lake(context, instance)
 
 

@@ -193,6 +193,7 @@ def test_what_a_user_does_in_the_ui(folder: Path, tmp_path: Path) -> None:
     (home / "universe.yaml").write_text(UNIVERSE)
     with dagster_dev(folder, home) as server:
         wait_for("the tickers", lambda: "AAPL" in partition_keys(server))
+        assert "fmp." not in partition_keys(server), "a newcomer's grid holds what the universe asks for"
 
         with chromium() as browser:
             single = materialized_in_the_ui(browser, server, home)

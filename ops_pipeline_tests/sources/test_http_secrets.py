@@ -231,6 +231,7 @@ def test_nothing_that_dagster_keeps_holds_the_key(leaky: VendorServer, tmp_path:
     """Events, failures, run tags and compute logs, in an instance of files."""
     import dagster as dg
 
+    from ops_pipeline.defs.partitions import add_missing
     from ops_pipeline_tests.defs.homes import Lake, failure
 
     place = {"env": VARIABLE, "header": "X-Api-Key"}
@@ -238,7 +239,7 @@ def test_nothing_that_dagster_keeps_holds_the_key(leaky: VendorServer, tmp_path:
     kept = tmp_path / "dagster"
     kept.mkdir()
     with dg.DagsterInstance.local_temp(str(kept), overrides={"python_logs": {"python_log_level": "DEBUG"}}) as instance:
-        instance.add_dynamic_partitions("tickers", list(context.universe().tickers))
+        add_missing(instance, context.universe())
         lake = Lake(context, instance)
         result = lake.batch()
         assert not result.success
