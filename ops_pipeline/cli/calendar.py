@@ -22,9 +22,9 @@ MONTHS = 3
 MOST_MONTHS = 24
 
 # Without colours the worst outcome of a day is a letter; with them it is the bar's colour, and its height the number of files.
-MARKS = {"ok": "o", "unchanged": "-", "empty": "-", "pending": "!", "deferred": "!", "failed": "x"}
+MARKS = {"ok": "o", "unchanged": "-", "empty": "-", "not_in_plan": "p", "unfinished": "!", "deferred": "!", "failed": "x"}
 NOTHING = "."
-LEGEND = "o ok   - nothing new   ! deferred or unfinished   x failed   . no run"
+LEGEND = "o ok  - nothing new  p not in plan  ! deferred, unfinished  x failed  . no run"
 _BARS = "▁▂▃▄▅▆▇█"
 
 
@@ -69,7 +69,8 @@ def lines(days: Sequence[Day], until: date) -> list[Text]:
         for worst, word in (
             ("ok", "ok"),
             ("unchanged", "nothing new"),
-            ("deferred", "deferred or unfinished"),
+            ("not_in_plan", "not in plan"),
+            ("deferred", "deferred, unfinished"),
             ("failed", "failed"),
         ):
             legend.append("█ ", style=output.STYLES[worst]).append(f"{word}   ", style="dim")

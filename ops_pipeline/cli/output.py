@@ -45,7 +45,7 @@ STYLES = {
     "asked": "yellow",
     "unfinished": "yellow",
     "failed": "bold red",
-    "not_in_plan": "yellow",
+    "not_in_plan": "magenta",
     "stale": "bold red",
     "doubtful": "yellow",
     "unpublished": "yellow",

@@ -11,6 +11,7 @@ from math import sqrt
 from typing import TYPE_CHECKING
 
 from ops_pipeline.dashboard.markup import address, counts
+from ops_pipeline.ops.worst import GRAVITY
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.browse import Day
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_WORST = ("failed", "deferred", "pending", "ok", "empty", "unchanged")
 _SMALLEST, _LARGEST = 6, 16
 
 
@@ -36,7 +36,7 @@ def year_of_days(days: Sequence[Day], year: int) -> str:
         cells.append(f"<span>{f'{begins:%b}' if begins else ''}</span>")
         cells += [_day(d, known.get(d), most) if d.year == year else "<span></span>" for d in week]
         monday += timedelta(days=7)
-    legend = "".join(f'<span><b class="op-fill-{word}"></b>{word}</span>' for word in _WORST)
+    legend = "".join(f'<span><b class="op-fill-{word}"></b>{word.replace("_", " ")}</span>' for word in GRAVITY)
     return (
         f'<div class="op-scroll" tabindex="0" role="region" aria-label="Calendar of {year}"><div class="op-year">{"".join(cells)}</div>'
         f'<div class="op-legend">{legend}<span>larger: more files</span></div></div>'
@@ -47,8 +47,8 @@ def _day(day: date, it: Day | None, most: int) -> str:
     if it is None:
         return "<i></i>"
     side = _SMALLEST + (_LARGEST - _SMALLEST) * sqrt(it.files / most)
-    what = {"failed": it.failed, "deferred": it.deferred, "waiting": it.waiting, "empty": it.empty, "unchanged": it.unchanged}
-    told = f"{day:%a} {day.isoformat()}: {it.worst}; {it.files:,} files in {it.runs:,} runs ({counts(what)} of them), {it.rows:,} rows"
+    what = {word.replace("_", " "): count for word, count in it.outcomes.items()}
+    told = f"{day:%a} {day.isoformat()}: {counts(what)}; {it.files:,} files in {it.runs:,} runs, {it.rows:,} rows"
     square = f'<b class="op-fill-{it.worst}" style="width:{side:.0f}px;height:{side:.0f}px"></b>'
     target = escape(address("runs", year=day.year, dates=[day.isoformat()] * 2), quote=True)
     return f'<a href="{target}" title="{escape(told, quote=True)}" aria-label="{escape(told, quote=True)}">{square}</a>'

@@ -23,7 +23,7 @@ from ops_pipeline.gold.explain import explain
 from ops_pipeline.gold.past import past_of, points_as_of
 from ops_pipeline.ops import browse, queries
 from ops_pipeline.ops.drift import list_drift
-from ops_pipeline.ops.failures import latest_failures
+from ops_pipeline.ops.failures import left_failed
 from ops_pipeline.ops.migrations import ensure_current
 from ops_pipeline.ops.reconcile_results import latest_reconcile
 from ops_pipeline.ops.repo import OpsRepo
@@ -59,6 +59,7 @@ PAGE_FILES = 50
 TIMELINE_FILES = 400
 GROWTH_DAYS = 90
 SHOWN_FAILURES = 8
+MOST_FAILURES = 1000
 STEP_FILES = 500
 
 
@@ -102,7 +103,7 @@ class Repository:
             last = browse.first_and_last_day(connection)
             if not newest or last is None:
                 return None
-            failures = [f for f in latest_failures(connection, limit=1000) if f.is_one and f.partition in wanted]
+            failures = left_failed(connection, wanted, limit=MOST_FAILURES)
             return models.Overview(
                 newest=newest[0],
                 freshness=[self._freshness(state, calendars) for state in browse.dataset_states(connection)],
@@ -260,12 +261,8 @@ class Repository:
     # --- parts ----------------------------------------------------------------------------------------------------------------
 
     def _left_failed(self, connection: Any) -> list[queries.Finding]:
-        wanted = self.context.universe()
-        return [
-            queries.Finding(str(f.partition), f"{f.layer}: {f.reason}")
-            for f in latest_failures(connection, limit=1000)
-            if f.is_one and f.partition in wanted
-        ]
+        found = left_failed(connection, self.context.universe(), limit=MOST_FAILURES)
+        return [queries.Finding(str(f.partition), f"{f.layer}: {f.reason}") for f in found]
 
     def _expected(self, recipe: Recipe | None) -> date | None:
         # Of a whole answer, such as years of fundamentals, nobody can tell of which day it should have rows.

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 from typing import Final
 
+from ops_pipeline.ops.worst import GRAVITY
+
 COLOURS: Final = {
     "ok": "#2f9e6e",
     "promoted": "#2f9e6e",
@@ -18,6 +20,7 @@ COLOURS: Final = {
     "empty": "#d9a13b",
     "unchanged": "#98a2ae",
     "deferred": "#9b7ede",
+    "not_in_plan": "#c06fb0",
     "asked": "#4c8dd6",
     "pending": "#4c8dd6",
     "unfinished": "#4c8dd6",
@@ -67,7 +70,7 @@ TONES: Final = {
 
 
 # Fills: these may be lighter than text, and say the same.
-_FILLS: Final = ("failed", "deferred", "pending", "ok", "empty", "unchanged")
+_FILLS: Final = GRAVITY
 
 
 def _tones() -> str:

@@ -27,6 +27,7 @@ from ops_pipeline.alerts.messages import failed_keys, of_findings, of_run
 from ops_pipeline.alerts.sending import send
 from ops_pipeline.defs.checks import CHECKS
 from ops_pipeline.defs.due import SOURCE_TAG
+from ops_pipeline.defs.fresh import FreshHome
 from ops_pipeline.engine.morning import look
 from ops_pipeline.errors import UserError
 
@@ -71,6 +72,8 @@ def _of_runs(home: Context) -> SensorDefinition:
 
 
 def _of_findings(home: Context) -> SensorDefinition:
+    fresh = FreshHome(home)
+
     @sensor(
         name="alert_findings",
         minimum_interval_seconds=_FINDINGS_SECONDS,
@@ -80,7 +83,7 @@ def _of_findings(home: Context) -> SensorDefinition:
     )
     def alert_findings(context: SensorEvaluationContext) -> SkipReason:
         try:
-            problems = [problem for problem in look(home).problems if problem.kind in ("stale", "doubtful")]
+            problems = [problem for problem in look(fresh()).problems if problem.kind in ("stale", "doubtful")]
         except UserError as e:
             return SkipReason(str(e))
         message = of_findings(home, _failing_checks(context.instance), problems)

@@ -29,7 +29,7 @@ from ops_pipeline.defs.resources import OpsDuckDBResource
 from ops_pipeline.engine.checks import check_now, standing_results
 from ops_pipeline.engine.outcome import LAYERS
 from ops_pipeline.maintenance.reconcile import reconcile
-from ops_pipeline.ops.failures import latest_failures
+from ops_pipeline.ops.failures import left_failed
 from ops_pipeline.ops.queries import Finding, miscounted_tables, unaccounted_files
 from ops_pipeline.ops.reconcile_results import latest_reconcile
 from ops_pipeline.ops.service import OpsService
@@ -59,8 +59,8 @@ class _Ledger:
 
     @cached_property
     def failures(self) -> list[Failure]:
-        """Without what the universe lists no more: it is never asked again, so nobody could mend it."""
-        return [f for f in latest_failures(self.connection) if f.is_one and f.partition in self._wanted]
+        """Wanted partitions that are left failed."""
+        return left_failed(self.connection, self._wanted)
 
     @cached_property
     def reconciled(self) -> list[ReconcileResult]:

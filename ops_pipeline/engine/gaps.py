@@ -6,7 +6,6 @@ Belongs here: holes that a plan asks for again, and the listing of all gaps. Doe
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from datetime import timedelta
 from enum import StrEnum
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.asking import beginning
 from ops_pipeline.engine.covering import coverable, covers
+from ops_pipeline.engine.repair import run_again
 from ops_pipeline.ops.check_results import silver_shapes
 from ops_pipeline.ops.gaps import Gap, gaps_of
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.tries import answers_by_period, asked_again_at, tries_of
 from ops_pipeline.ops.watermark import Span, last_expected, start_date
 from ops_pipeline.recipes.checks import Kind
-from ops_pipeline.recipes.models import NO_TICKER
 from ops_pipeline.recipes.modes import RequestMode
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver import checks as silver_checks
@@ -195,8 +194,7 @@ def _judged(recipe: Recipe, key: PartitionKey, gap: Gap, tries: Tries | None, no
     first = gap.from_date
     if recipe.refetch_on_restatement:  # an overlap tells whether the answer stands on the basis of what is stored
         first = max(recipe.first_date or first, first - timedelta(days=recipe.lookback_days))
-    ticker = "" if key.ticker == NO_TICKER else f" --ticker {shlex.quote(key.ticker)}"
-    repair = f"run --dataset {key.dataset}{ticker} --from {first} --to {gap.to_date}"
+    repair = run_again(key.dataset, [key.ticker], (first, gap.to_date))
     count, last_at = (tries.count, tries.last_at) if tries else (0, None)
     return FoundGap(key, gap, state, count, last_at, again_at, repair)
 

@@ -6,7 +6,6 @@ not belong here: how it is shown (`cli.morning`, the dashboard), queries on the 
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -17,6 +16,7 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.checks import standing_results
 from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, verdicts
+from ops_pipeline.engine.repair import run_again
 from ops_pipeline.ops.doubts import drift_since, refused_since
 from ops_pipeline.ops.queries import RunFilter, RunSummary
 from ops_pipeline.ops.reconcile_results import latest_reconcile
@@ -236,12 +236,12 @@ def _by_dataset(kind: str, reason: str, keys: Iterable[PartitionKey]) -> list[Pr
     tickers: dict[str, list[str]] = {}
     for key in keys:
         tickers.setdefault(key.dataset, []).append(key.ticker)
-    return [Problem(kind, dataset, _named(mine), reason, _run(dataset, _named(mine))) for dataset, mine in tickers.items()]
+    return [Problem(kind, dataset, _named(mine), reason, run_again(dataset, _few(mine))) for dataset, mine in tickers.items()]
 
 
-def _run(dataset: str, tickers: Sequence[str]) -> str:
-    few = tickers if len(tickers) <= _NAMED_TICKERS else ()
-    return " ".join(["run", "--dataset", dataset, *(f"--ticker {shlex.quote(t)}" for t in few)])
+def _few(tickers: Sequence[str]) -> Sequence[str]:
+    """The tickers, where a command that names them all can be read; else none, which means all."""
+    return tickers if len(tickers) <= _NAMED_TICKERS else ()
 
 
 def _unpublished(context: Context, newest: RunSummary | None) -> list[Problem]:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from ops_pipeline.ops.queries import MAX_LIMIT, RunFilter, file_conditions
 from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, STATUS_SQL
 from ops_pipeline.ops.wanted import dicts, whole_rows
+from ops_pipeline.ops.worst import worst
 from ops_pipeline.recipes.keys import split_dataset_key
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Day:
     files: int
     failed: int
     deferred: int
+    not_in_plan: int
     empty: int
     unchanged: int
     waiting: int
@@ -40,13 +42,15 @@ class Day:
 
     @property
     def worst(self) -> str:
-        """The worst that happened: failed, deferred, pending (an answer or a promotion is owed), else ok, empty or unchanged."""
-        for word, count in (("failed", self.failed), ("deferred", self.deferred), ("pending", self.waiting)):
-            if count:
-                return word
-        if self.files > self.empty + self.unchanged:
-            return "ok"
-        return "empty" if self.empty else "unchanged"
+        """The worst that happened, by the rule that names runs too."""
+        return worst(self.outcomes)
+
+    @property
+    def outcomes(self) -> dict[str, int]:
+        """Word of `worst.GRAVITY` -> files."""
+        bad = {"failed": self.failed, "unfinished": self.waiting, "deferred": self.deferred, "not_in_plan": self.not_in_plan}
+        nothing_new = {"empty": self.empty, "unchanged": self.unchanged}
+        return bad | {"ok": self.files - sum(bad.values()) - sum(nothing_new.values())} | nothing_new
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +96,8 @@ def days(connection: duckdb.DuckDBPyConnection, since: date, until: date, wanted
     rows = dicts(
         connection,
         f"""SELECT bronze_injest_start_time::DATE AS day, count(DISTINCT run_id) AS runs, count(*) AS files,
-            count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status IN ('deferred', 'not_in_plan')) AS deferred,
+            count(*) FILTER (status = 'failed') AS failed, count(*) FILTER (status = 'deferred') AS deferred,
+            count(*) FILTER (status = 'not_in_plan') AS not_in_plan,
             count(*) FILTER (status = 'empty') AS empty, count(*) FILTER (status = 'unchanged') AS unchanged,
             count(*) FILTER (status IN ('asked', 'pending')) AS waiting,
             sum(bronze_rows)::BIGINT AS rows, coalesce(sum(bronze_bytes), 0)::BIGINT AS bytes

@@ -19,7 +19,7 @@ from ops_pipeline.recipes.keys import join_dataset_key, split_dataset_key
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Container, Iterable
     from datetime import datetime
 
     import duckdb
@@ -90,6 +90,16 @@ def latest_failures(connection: duckdb.DuckDBPyConnection, *, limit: int = MAX_F
     )
     answered = _answered_beside(connection, [row for row in rows if row["bronze_outcome"] in _REFUSED])
     return [_failure(row) for row in rows if (row["run_id"], row["request_id"]) not in answered]
+
+
+def left_failed(
+    connection: duckdb.DuckDBPyConnection, wanted: Container[PartitionKey], *, limit: int = MAX_FAILURES
+) -> list[Failure]:
+    """Wanted partitions whose latest attempt failed indeed; what nobody wants any more is never asked again, so nobody could mend it.
+
+    With a limit, those among so many of `latest_failures`.
+    """
+    return [failure for failure in latest_failures(connection, limit=limit) if failure.is_one and failure.partition in wanted]
 
 
 def _answered_beside(connection: duckdb.DuckDBPyConnection, refused: list[dict[str, Any]]) -> set[tuple[str, str]]:

@@ -13,6 +13,7 @@ import pyarrow as pa
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.sql import DATASET_KEY_SQL, LEDGER, NOT_IN_PLAN_SQL, REBUILT_WITHOUT_SQL, STATUS_SQL
 from ops_pipeline.ops.wanted import dicts, registered, whole_rows
+from ops_pipeline.ops.worst import worst
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
@@ -97,10 +98,10 @@ class RunSummary:
 
     @property
     def status(self) -> str:
-        """failed, unfinished (an answer is still owed) or ok."""
-        if self.failed_files:
-            return "failed"
-        return "unfinished" if self.bronze.get("asked") else "ok"
+        """The worst that happened: failed, unfinished (an answer is still owed), deferred, not_in_plan; ok where nothing of these did."""
+        bad = {"failed": self.failed_files, "unfinished": self.bronze.get("asked", 0)}
+        bad |= {word: self.bronze.get(word, 0) for word in ("deferred", "not_in_plan")}
+        return worst(bad | {"ok": 1})
 
 
 def _own_bronze(stage: str) -> str:

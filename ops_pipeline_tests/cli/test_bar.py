@@ -61,18 +61,18 @@ def test_a_bar_shows_on_a_terminal_and_only_when_it_takes_long(screen: Screen, m
     assert seen(piped) == ""
 
 
-def day(number: int, *, files: int = 4, failed: int = 0, deferred: int = 0, unchanged: int = 0) -> Day:
-    return Day(date(2026, 1, number), 1, files, failed, deferred, 0, unchanged, 0, 10, 100)
+def day(number: int, *, files: int = 4, failed: int = 0, deferred: int = 0, not_in_plan: int = 0, unchanged: int = 0) -> Day:
+    return Day(date(2026, 1, number), 1, files, failed, deferred, not_in_plan, 0, unchanged, 0, 10, 100)
 
 
-DAYS = [day(2), day(3, unchanged=4), day(5, deferred=1), day(31, files=400, failed=1)]
+DAYS = [day(2), day(3, unchanged=4), day(5, deferred=1, not_in_plan=3), day(6, not_in_plan=4), day(31, files=400, failed=1)]
 
 
 def test_the_calendar_in_a_pipe_is_plain_letters(screen: Screen) -> None:
     shown = screen(terminal=False)
     output.show(*calendar.lines(DAYS, date(2026, 2, 3)))
     lines = seen(shown).splitlines()
-    assert lines[1] == "2026-01  .o-.!" + "." * 25 + "x"
+    assert lines[1] == "2026-01  .o-.!p" + "." * 24 + "x"
     assert lines[2] == "2026-02  ..."
     assert lines[3] == calendar.LEGEND
     assert seen(shown).isascii()

@@ -50,6 +50,11 @@ def test_days_count_files_by_outcome_and_name_the_worst(lake: Lake) -> None:
         assert found[0].rows == 3
         assert browse.days(connection, date(2024, 1, 6), date(2024, 1, 6), RunFilter(ticker="AAA"))[0].worst == "ok"
         assert browse.days(connection, date(2024, 1, 7), date(2024, 2, 1)) == []
+    lake.execute("UPDATE ops.file_ingestions SET bronze_error_kind = 'plan' WHERE bronze_outcome = 'failed'")
+    with lake.warehouse.reading() as connection:
+        (refused,) = browse.days(connection, date(2024, 1, 6), date(2024, 1, 6), RunFilter(ticker="BBB"))
+        assert (refused.files, refused.not_in_plan, refused.worst) == (1, 1, "not_in_plan")
+        assert [(r.run_id, r.status) for r in list_runs(connection)] == [("r2", "not_in_plan"), ("r1", "ok")]
         assert browse.first_and_last_day(connection) == (date(2024, 1, 5), date(2024, 1, 6))
 
 
