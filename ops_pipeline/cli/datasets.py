@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops_pipeline.cli import output
+from ops_pipeline.cli import completion, output
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.options import HomeOption, JsonOption
 from ops_pipeline.cli.trial import TRY_EXAMPLE, try_recipe
@@ -56,7 +56,15 @@ def list_(home: HomeOption = None, as_json: JsonOption = False) -> None:
 
 @app.command(epilog="Example: ops-pipeline datasets show sample.fx-rates")
 def show(
-    key: Annotated[str, typer.Argument(metavar="NAME", help="The dataset, such as sample.eod-prices.", show_default=False)],
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="NAME",
+            help="The dataset, such as sample.eod-prices.",
+            show_default=False,
+            autocompletion=completion.all_datasets,
+        ),
+    ],
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:

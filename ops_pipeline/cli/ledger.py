@@ -22,6 +22,7 @@ from ops_pipeline.cli.options import (
     HomeOption,
     JsonOption,
     Layer,
+    RunArgument,
     TickerOption,
     limit_option,
     parse_day,
@@ -119,9 +120,7 @@ def _print_calendar(context: Context, wanted: RunFilter, found: Sequence[RunSumm
 
 
 def show(
-    run_id: Annotated[
-        str, typer.Argument(metavar="RUN_ID", help="The run, or the beginning of its id, or `last`.", show_default=False)
-    ],
+    run_id: RunArgument,
     stage: Annotated[
         Layer | None,
         typer.Option(

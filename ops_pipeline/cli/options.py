@@ -12,6 +12,8 @@ from typing import Annotated
 
 import typer
 
+from ops_pipeline.cli import completion
+
 
 class Layer(StrEnum):
     """The layers, also as stages of a file's life."""
@@ -66,15 +68,56 @@ TodayOption = Annotated[
 ]
 DatasetOption = Annotated[
     str | None,
-    typer.Option("--dataset", metavar="NAME", help="Only this dataset, such as sample.eod-prices.", show_default=False),
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="Only this dataset, such as sample.eod-prices.",
+        show_default=False,
+        autocompletion=completion.datasets,
+    ),
 ]
 DatasetsOption = Annotated[
     list[str] | None,
-    typer.Option("--dataset", metavar="NAME", help="Only this dataset; may be repeated.", show_default=False),
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="Only this dataset; may be repeated.",
+        show_default=False,
+        autocompletion=completion.datasets,
+    ),
+]
+AnyDatasetsOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dataset",
+        metavar="NAME",
+        help="Only this dataset; may be repeated.",
+        show_default=False,
+        autocompletion=completion.all_datasets,
+    ),
 ]
 TickerOption = Annotated[
     str | None,
-    typer.Option("--ticker", metavar="TICKER", help="Only this ticker.", show_default=False),
+    typer.Option("--ticker", metavar="TICKER", help="Only this ticker.", show_default=False, autocompletion=completion.tickers),
+]
+TickersOption = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--ticker",
+        metavar="TICKER",
+        help="Only this ticker; may be repeated.",
+        show_default=False,
+        autocompletion=completion.tickers,
+    ),
+]
+RunArgument = Annotated[
+    str,
+    typer.Argument(
+        metavar="RUN_ID",
+        help="The run, or the beginning of its id, or `last`.",
+        show_default=False,
+        autocompletion=completion.run_ids,
+    ),
 ]
 FailedOption = Annotated[bool, typer.Option("--failed", help="Only what failed.")]
 

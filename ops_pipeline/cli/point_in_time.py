@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops_pipeline.cli import output
+from ops_pipeline.cli import completion, output
 from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.documents import file_document
 from ops_pipeline.cli.home import open_ledger, require_dataset
@@ -62,7 +62,13 @@ def parse_moment(text: str | datetime) -> datetime:
 
 def asof(
     dataset: Annotated[
-        str, typer.Argument(metavar="DATASET", help="The dataset, such as sample.eod-prices.", show_default=False)
+        str,
+        typer.Argument(
+            metavar="DATASET",
+            help="The dataset, such as sample.eod-prices.",
+            show_default=False,
+            autocompletion=completion.datasets,
+        ),
     ],
     moment: Annotated[
         datetime,
@@ -139,7 +145,10 @@ def _csv_cell(value: Any) -> Any:
 
 
 def explain(
-    ticker: Annotated[str, typer.Argument(metavar="TICKER", help="A ticker, or a currency.", show_default=False)],
+    ticker: Annotated[
+        str,
+        typer.Argument(metavar="TICKER", help="A ticker, or a currency.", show_default=False, autocompletion=completion.tickers),
+    ],
     day: Annotated[date, typer.Argument(metavar="DATE", parser=parse_day, help="The day of the number.", show_default=False)],
     dataset: DatasetOption = None,
     home: HomeOption = None,

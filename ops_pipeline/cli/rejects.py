@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from ops_pipeline.cli import output
+from ops_pipeline.cli import completion, output
 from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_ledger, require_dataset
 from ops_pipeline.cli.ledger import find_run
@@ -41,6 +41,7 @@ RunOption = Annotated[
         metavar="RUN_ID",
         help="Only files that this run fetched or promoted; the beginning of its id will do, or `last`.",
         show_default=False,
+        autocompletion=completion.run_ids,
     ),
 ]
 _ANY = 20

@@ -12,7 +12,7 @@ import typer
 from ops_pipeline.cli import output
 from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_ledger
-from ops_pipeline.cli.options import DatasetsOption, HomeOption, JsonOption
+from ops_pipeline.cli.options import DatasetsOption, HomeOption, JsonOption, TickersOption
 from ops_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,10 +23,7 @@ EXAMPLE = "Example: ops-pipeline replay --dataset sample.eod-prices --to-scratch
 
 def replay(
     dataset: DatasetsOption = None,
-    ticker: Annotated[
-        list[str] | None,
-        typer.Option("--ticker", metavar="TICKER", help="Only this ticker; may be repeated.", show_default=False),
-    ] = None,
+    ticker: TickersOption = None,
     to_scratch: Annotated[
         bool, typer.Option("--to-scratch", help="Only compare; the result is kept in a database beside, nothing is replaced.")
     ] = False,

@@ -13,7 +13,7 @@ import typer
 from ops_pipeline.cli import output
 from ops_pipeline.cli.home import open_home, require_schema
 from ops_pipeline.cli.ledger import find_run
-from ops_pipeline.cli.options import HomeOption, JsonOption
+from ops_pipeline.cli.options import HomeOption, JsonOption, RunArgument
 from ops_pipeline.cli.planning import report_dry_run
 from ops_pipeline.cli.run import conduct
 from ops_pipeline.cli.run_view import RunScreen
@@ -27,9 +27,7 @@ EXAMPLE = "Example: ops-pipeline retry last"
 
 
 def retry(
-    run_id: Annotated[
-        str, typer.Argument(metavar="RUN_ID", help="The run, or the beginning of its id, or `last`.", show_default=False)
-    ],
+    run_id: RunArgument,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List the requests; send and write nothing.")] = False,
     home: HomeOption = None,
     as_json: JsonOption = False,

@@ -17,7 +17,7 @@ import typer
 from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.interrupt import StopSignals
-from ops_pipeline.cli.options import DatasetsOption, HomeOption, JsonOption, Layer, TodayOption, parse_day
+from ops_pipeline.cli.options import DatasetsOption, HomeOption, JsonOption, Layer, TickersOption, TodayOption, parse_day
 from ops_pipeline.cli.planning import accept_missing_ledger, report_dry_run
 from ops_pipeline.cli.run_view import RunScreen
 from ops_pipeline.cli.selection import read_tickers, select_keys
@@ -37,10 +37,7 @@ SOME_KEY_FAILED = 1
 
 def run(
     dataset: DatasetsOption = None,
-    ticker: Annotated[
-        list[str] | None,
-        typer.Option("--ticker", metavar="TICKER", help="Only this ticker; may be repeated.", show_default=False),
-    ] = None,
+    ticker: TickersOption = None,
     tickers_file: Annotated[
         Path | None,
         typer.Option("--tickers-file", metavar="FILE", help="Only the tickers of this file, one a line.", show_default=False),

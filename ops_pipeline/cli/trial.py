@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ops_pipeline.cli import output
+from ops_pipeline.cli import completion, output
 from ops_pipeline.cli.home import open_home
 from ops_pipeline.cli.options import HomeOption, JsonOption, TodayOption, limit_option, parse_day
 from ops_pipeline.errors import UserError
@@ -30,9 +30,21 @@ def try_recipe(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="An answer as the vendor sent it, or a bronze file.", show_default=False)
     ],
-    ticker: Annotated[str, typer.Option("--ticker", metavar="TICKER", help="Whose answer it is.", show_default=False)] = "",
+    ticker: Annotated[
+        str,
+        typer.Option(
+            "--ticker", metavar="TICKER", help="Whose answer it is.", show_default=False, autocompletion=completion.tickers
+        ),
+    ] = "",
     dataset: Annotated[
-        str, typer.Option("--dataset", metavar="NAME", help="The dataset, such as sample.eod-prices.", show_default=False)
+        str,
+        typer.Option(
+            "--dataset",
+            metavar="NAME",
+            help="The dataset, such as sample.eod-prices.",
+            show_default=False,
+            autocompletion=completion.all_datasets,
+        ),
     ] = "",
     recipe: Annotated[
         Path | None,

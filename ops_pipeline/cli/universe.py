@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from ops_pipeline.cli import output
+from ops_pipeline.cli import completion, output
 from ops_pipeline.cli.home import open_home
-from ops_pipeline.cli.options import DatasetsOption, HomeOption, JsonOption, parse_day
+from ops_pipeline.cli.options import AnyDatasetsOption, DatasetsOption, HomeOption, JsonOption, parse_day
 from ops_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -29,7 +29,10 @@ app = typer.Typer(help="Which tickers are wanted of which dataset.", epilog="Exa
 TickersArgument = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[TICKER]...", help="Tickers as the vendor writes them; put -- before one that begins with -.", show_default=False
+        metavar="[TICKER]...",
+        help="Tickers as the vendor writes them; put -- before one that begins with -.",
+        show_default=False,
+        autocompletion=completion.tickers,
     ),
 ]
 DomainOption = Annotated[str, typer.Option("--domain", metavar="NAME", help="The kind of market of the symbols.")]
@@ -121,7 +124,7 @@ def _named(seat: Seat) -> str:
 @app.command(epilog="Example: ops-pipeline universe add BRK.B AMZN --dataset sample.eod-prices")
 def add(
     tickers: TickersArgument = None,
-    dataset: DatasetsOption = None,
+    dataset: AnyDatasetsOption = None,
     since: Annotated[
         date | None, _day_option("--from", "First day of the membership; it changes nothing about what is asked.")
     ] = None,
@@ -227,7 +230,7 @@ def import_(
         Path, typer.Argument(metavar="FILE", help="A ticker a line, or CSV with a column `ticker`.", show_default=False)
     ],
     group: Annotated[str, typer.Option("--group", metavar="NAME", help="The group that it becomes.", show_default=False)],
-    dataset: DatasetsOption = None,
+    dataset: AnyDatasetsOption = None,
     on: Annotated[
         date | None, _day_option("--on", "Who is new belongs since this day, and who is missing left before it.")
     ] = None,

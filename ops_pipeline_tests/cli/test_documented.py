@@ -96,15 +96,30 @@ def test_a_command_has_its_place_among_the_others(name: str) -> None:
     assert typer.main.get_command(app).commands[name].rich_help_panel in PANELS  # type: ignore[attr-defined]
 
 
-def test_tab_completes_commands_and_options(tmp_path: Path) -> None:
+def completed(folder: Path, line: str) -> list[str]:
     """What the shell calls at a press of Tab, as `--show-completion` prints it."""
+    env = {"_OPS_PIPELINE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
+    return ok(cwd=folder, env=env).out.split()
 
-    def completed(line: str) -> list[str]:
-        env = {"_OPS_PIPELINE_COMPLETE": "complete_bash", "COMP_WORDS": line, "COMP_CWORD": str(len(line.split(" ")) - 1)}
-        return ok(cwd=tmp_path, env=env).out.split()
 
-    assert completed("ops-pipeline ru") == ["run", "runs"]
-    assert completed("ops-pipeline runs --s") == ["--since"]
+def test_tab_completes_commands_and_options(tmp_path: Path) -> None:
+    assert completed(tmp_path, "ops-pipeline ru") == ["run", "runs"]
+    assert completed(tmp_path, "ops-pipeline runs --s") == ["--since"]
+
+
+def test_tab_completes_datasets_tickers_and_runs(tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "universe.yaml").write_text(
+        "groups: {tech: [AAPL, NVDA]}\ndatasets: {sample.eod-prices: [AAPL, IBM, {group: tech}], sample.fx-rates: }\n"
+    )
+    assert completed(tmp_path, f"ops-pipeline run --home {home} --dataset sa") == ["sample.eod-prices", "sample.fx-rates"]
+    assert completed(tmp_path, "ops-pipeline run --dataset fred.o") == ["fred.observations", "fred.observations.vintages"], (
+        "not wanted"
+    )
+    assert "coinbase.candles" in completed(tmp_path, "ops-pipeline universe add BTC-USD --dataset ")
+    assert completed(tmp_path, f"ops-pipeline coverage --home {home} --ticker ") == ["AAPL", "IBM", "NVDA"]
+    assert completed(tmp_path, f"ops-pipeline show --home {home} ") == ["last"], "there is no database yet"
 
 
 def test_version_and_help(tmp_path: Path) -> None:
