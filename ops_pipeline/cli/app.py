@@ -16,6 +16,7 @@ from ops_pipeline.cli import (
     database,
     datasets,
     doctor,
+    dropped,
     gaps,
     home_folder,
     ledger,
@@ -91,7 +92,7 @@ app.command("dashboard", epilog=dashboard.EXAMPLE, rich_help_panel=LOOK)(dashboa
 app.command("explain", epilog=point_in_time.EXPLAIN_EXAMPLE, rich_help_panel=TRACE)(point_in_time.explain)
 app.command("asof", epilog=point_in_time.ASOF_EXAMPLE, rich_help_panel=TRACE)(point_in_time.asof)
 app.command("restatements", epilog=restatements.EXAMPLE, rich_help_panel=TRACE)(restatements.restatements)
-app.command("dropped", epilog=restatements.DROPPED_EXAMPLE, rich_help_panel=TRACE)(restatements.dropped)
+app.add_typer(dropped.app, name="dropped", rich_help_panel=TRACE)
 
 app.command("init", epilog=home_folder.EXAMPLE, rich_help_panel=WANTED)(home_folder.init)
 app.add_typer(universe.app, name="universe", rich_help_panel=WANTED)

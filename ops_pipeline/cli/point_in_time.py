@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import sys
+from dataclasses import asdict
 from datetime import UTC, date, datetime, time, timedelta
 from enum import StrEnum
 from functools import partial
@@ -183,7 +184,12 @@ def _document(trail: Trail) -> dict[str, Any]:
         "silver_key": trail.key,
         "silver": trail.silver,
         "versions": [
-            {"operation": v.operation, "changed": {n: {"old": o, "new": w} for n, (o, w) in v.changed.items()}, "row": v.change}
+            {
+                "operation": v.operation,
+                "changed": {n: {"old": o, "new": w} for n, (o, w) in v.changed.items()},
+                "row": v.change,
+                "decision": v.decision and asdict(v.decision),
+            }
             for v in trail.versions
         ],
         "previous": trail.before,
@@ -192,7 +198,7 @@ def _document(trail: Trail) -> dict[str, Any]:
 
 
 def _print(trail: Trail) -> None:
-    from ops_pipeline.gold.explain import figures, word
+    from ops_pipeline.gold.explain import decided, figures, word
 
     key = ", ".join(str(value) for value in trail.key.values())
     lines: list[tuple[str, str]] = []
@@ -203,16 +209,24 @@ def _print(trail: Trail) -> None:
             lines.append(("its returns also rest on", f"{trail.before[trail.recipe.date_column]}, from {where}"))
     elif trail.gold_table is not None:
         lines.append((trail.gold_table, "no row"))
-    lines.append((trail.recipe.silver_table, figures(trail.silver) if trail.silver else "deleted: see the versions"))
+    last = trail.versions[-1]
+    gone = (
+        f"hidden since {word(last.change['known_at'])}, {decided(last.decision)}"
+        if last.decision
+        else "deleted: see the versions"
+    )
+    lines.append((trail.recipe.silver_table, figures(trail.silver) if trail.silver else gone))
     newest = trail.silver or trail.versions[-1].change
     file = trail.files.get((newest["run_id"], newest["bronze_file_id"]))
     lines.append(("file", _file(file)))
-    if file is not None:
+    if file is not None and not file.is_decision:
         lines += [
             ("sha256 of its body", str(file.bronze_payload_hash)),
             ("request", f"{file.request_id}, days {output.span(file.requested_from_date, file.requested_to_date)}"),
             ("run", file.run_id),
         ]
+    elif file is not None:
+        lines.append(("run", file.run_id))
     output.show(f"{trail.recipe.dataset_key}: {key}")
     output.show(output.listing([*output.texts("what"), output.Column("value")], lines))
     rows = [
@@ -229,4 +243,6 @@ def _print(trail: Trail) -> None:
 def _file(file: DatasetInjestion | None) -> str:
     if file is None or file.bronze_injest_end_time is None:
         return "a file that the ledger does not know"
+    if file.is_decision:
+        return f"none: a decision of {file.bronze_injest_end_time.isoformat(sep=' ')}"
     return f"{file.bronze_filename}, {output.number(file.bronze_rows, 'record')}, stored {file.bronze_injest_end_time.isoformat(sep=' ')}"

@@ -1,7 +1,7 @@
-"""What vendors changed or dropped afterwards: `ops-pipeline restatements` and `dropped`.
+"""What vendors changed afterwards: `ops-pipeline restatements`.
 
-Belongs here: filters and how the lines are shown. Does not belong here: the views (`silver.restatements`), and finding dropped rows
-(`engine.dropped`).
+Belongs here: filters and how the lines are shown. Does not belong here: the views (`silver.restatements`), rows that are missing from later
+answers (`dropped`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from ops_pipeline.cli.home import open_ledger, require_dataset
 from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TickerOption, limit_option, parse_day
 
 EXAMPLE = "Example: ops-pipeline restatements --dataset sample.eod-prices --since 2026-01-01"
-DROPPED_EXAMPLE = "Example: ops-pipeline dropped --dataset fmp.eod-prices"
 
 
 def restatements(
@@ -54,38 +53,3 @@ def restatements(
         output.say(
             f"{name} {symbol}: {output.number(count, 'row')} on an old adjustment basis, {reason}; the next run asks it all again"
         )
-
-
-def dropped(
-    dataset: DatasetOption = None,
-    ticker: TickerOption = None,
-    limit: Annotated[int, limit_option("lines in the table; --json has them all")] = 100,
-    home: HomeOption = None,
-    as_json: JsonOption = False,
-) -> None:
-    """List rows that vendors dropped: silver has them, and the newest answer over their day does not; nothing is hidden or deleted."""
-    from dataclasses import asdict
-
-    from ops_pipeline.engine.dropped import find_dropped
-
-    context = open_ledger(home)
-    require_dataset(context, dataset)
-    with progress("looking for dropped rows") as tell:
-        found = find_dropped(context, None if dataset is None else {dataset}, ticker, tell=tell)
-    if as_json:
-        output.print_json({"dropped": [asdict(row) for row in found]})
-        return
-    if not found:
-        output.say("no row was dropped: the newest answer over each row's day has it")
-        return
-    columns = output.texts("dataset", "ticker", "key", "known since", "from run", "not in the answer of", "of run")
-    lines = [
-        (
-            *(row.dataset, row.ticker, row.row_key, row.known_at, row.last_run_id[: output.SHORT_RUN_ID]),
-            *(row.dropped_at, row.run_id[: output.SHORT_RUN_ID]),
-        )
-        for row in found[:limit]
-    ]
-    output.show(output.listing(columns, lines))
-    more = f"; the first {limit:,} are shown" if len(found) > limit else ""
-    output.say(f"{output.number(len(found), 'row')} in silver that the newest answer does not have{more}")

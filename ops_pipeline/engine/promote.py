@@ -23,6 +23,7 @@ from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.recipes.bulk import bulk_of, continued_by
 from ops_pipeline.silver.commit import Promotion, commit_promotion, files_to_stage
+from ops_pipeline.silver.decisions import staged_decisions
 from ops_pipeline.silver.staged import Staged, joined
 from ops_pipeline.silver.staging import stage, staging_connection
 
@@ -74,7 +75,7 @@ class Promoter:
     def read(self, rows: Sequence[DatasetInjestion]) -> Read:
         """Types the stored answers and tells each row what its file holds."""
         self.context.store.sync()  # before a row names a file, a power cut must not lose the file's name
-        received = [row for row in rows if row.bronze_filename and row.bronze_error is None]
+        received = [row for row in rows if (row.bronze_filename or row.is_decision) and row.bronze_error is None]
         repeated = [row for row in received if self.latest.get(row.partition) == row.payload_identity and row.request_complete]
         skip = {row.key for row in repeated}
         if self._reading is None:
@@ -88,13 +89,17 @@ class Promoter:
         for key, mine in by_dataset(rows).items():
             batch = self._stage(self.context.catalogue.recipes[key], mine, connection)
             staged[key] = [batch]
-            for row, profile in zip(mine, batch.profiles, strict=True):
+            for row, profile in zip(batch.files, batch.profiles, strict=True):
                 tell(row, profile)
         return staged
 
     def _stage(self, recipe: Recipe, rows: Sequence[DatasetInjestion], connection: duckdb.DuckDBPyConnection) -> Staged:
-        paths = {row.key: self.context.store.path(row.bronze_filename or "") for row in rows}
-        staged = stage(recipe, rows, paths, connection=connection)
+        decided = [row for row in rows if row.is_decision]
+        answers = [row for row in rows if not row.is_decision] if decided else rows
+        paths = {row.key: self.context.store.path(row.bronze_filename or "") for row in answers}
+        staged = stage(recipe, answers, paths, connection=connection)
+        if decided:
+            staged = joined([staged, staged_decisions(recipe, decided, staged.good)])
         root = self.context.settings.bronze_path
         if any(profile.unreadable for profile in staged.profiles) and not root.is_dir():
             # An unmounted disk is not the answers' fault: as failed, they would all be asked again.

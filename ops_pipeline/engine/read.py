@@ -63,7 +63,9 @@ def by_dataset(rows: Iterable[DatasetInjestion]) -> dict[str, list[DatasetInjest
 
 def tell(row: DatasetInjestion, profile: FileProfile) -> None:
     """Tells a row what its file turned out to hold."""
-    if profile.unreadable:
+    if row.is_decision:
+        row.decision_repeated()
+    elif profile.unreadable:
         row.bronze_failed(profile.unreadable)
     else:
         row.bronze_finished(profile.rows, profile.from_date, profile.to_date)

@@ -18,6 +18,7 @@ from ops_pipeline.engine.promote import Promoter
 from ops_pipeline.errors import UserError
 from ops_pipeline.gold.build import Changes, rebuild
 from ops_pipeline.ops import migrations
+from ops_pipeline.ops.decisions import decisions_of, record_decisions
 from ops_pipeline.ops.replays import lost_files, record_replay, replayable, unpromoted
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.service import OpsService
@@ -153,6 +154,11 @@ class _Replay:
             self.tell(f"replaying {self.recipe.dataset_key}", start, len(keys))
             with self.context.warehouse.reading() as connection:
                 rows = OpsRepo(connection).get(keys[start : start + size]).values()
+                decided = [row.key for row in rows if row.is_decision]
+                decisions = decisions_of(connection, decided) if decided else []
+            if decisions:
+                with self.scratch.warehouse.transaction(few_rows=True) as connection:
+                    record_decisions(connection, decisions)
             ordered = sorted(map(unpromoted, rows), key=lambda row: row.order)
             promoter.take(promoter.read(ordered))
             steps.debug("replayed %d files", len(ordered))

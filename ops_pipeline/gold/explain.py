@@ -10,6 +10,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from ops_pipeline.gold.facts import fact_of
+from ops_pipeline.ops.decisions import decisions_of
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.wanted import dicts
 from ops_pipeline.recipes.models import TICKER_COLUMN
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     import duckdb
 
+    from ops_pipeline.ops.decisions import Decision
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.recipes.models import Recipe
 
@@ -37,18 +39,22 @@ class Version:
     """One change of a silver row.
 
     Attributes:
-        operation: created, updated or deleted.
+        operation: created, updated or deleted, by an answer; hidden or brought back, by a decision of yours.
         change: its line in the history, lineage included.
         changed: column -> (old, new) where the version before had another value.
+        decision: since when it counts, by whom and why, where it is one; None: an answer made the change.
     """
 
     operation: str
     change: dict[str, Any]
     changed: dict[str, tuple[Any, Any]]
+    decision: Decision | None = None
 
     @property
     def sentence(self) -> str:
-        """What changed, such as `close 10.0 -> 10.5`; of a row that was new, its values."""
+        """What changed, such as `close 10.0 -> 10.5`; of a row that was new, its values; of a decision, why it was made."""
+        if self.decision is not None:
+            return f"{figures(self.change)}; {decided(self.decision)}"
         return ", ".join(f"{name} {word(old)} -> {word(new)}" for name, (old, new) in self.changed.items()) or figures(
             self.change
         )
@@ -62,7 +68,7 @@ class Trail:
         recipe: the dataset's recipe.
         gold: the gold row; None where the dataset feeds none, or it is not built.
         gold_table: its table.
-        silver: the silver row; None where the history holds only that it was deleted.
+        silver: the silver row; None where the history holds only that it was deleted or hidden.
         key: the silver row's key.
         versions: every change of that row, oldest first: what was known when.
         before: the last earlier row of the series: returns are computed against it.
@@ -102,6 +108,12 @@ def word(value: Any) -> str:
     return value.isoformat(sep=" ") if isinstance(value, datetime) else str(value)
 
 
+def decided(decision: Decision) -> str:
+    """Who decided and why, such as `decided by ada: cancelled trade`."""
+    by = f"decided by {decision.decided_by}" if decision.decided_by else "decided"
+    return f"{by}: {decision.reason}" if decision.reason else f"{by}, without a reason given"
+
+
 def series_column(recipe: Recipe) -> str | None:
     """The silver column that names a series: the ticker, or what the gold object calls one (a currency); None: there is none."""
     if recipe.per_ticker:
@@ -125,13 +137,16 @@ def _trails(connection: duckdb.DuckDBPyConnection, recipe: Recipe, series: str, 
     }
     gold = _gold(connection, recipe, series, day)
     before = _before(connection, recipe, series, day) if recipe.gold else None
+    decisions = {
+        (d.run_id, d.file_id): d for d in decisions_of(connection, {(row["run_id"], row["bronze_file_id"]) for row in found})
+    }
     trails = []
     for key in sorted({_key(recipe, row) for row in found}, key=str):
         changes = [row for row in found if _key(recipe, row) == key]
         silver = rows.get(key)
         told = gold if _comes_from(recipe, gold, silver) else None
         named_key = dict(zip(recipe.silver_key, key, strict=True))
-        trail = Trail(recipe, told, recipe.gold_table, silver, named_key, _versions(recipe, changes), before)
+        trail = Trail(recipe, told, recipe.gold_table, silver, named_key, _versions(recipe, changes, decisions), before)
         named = [row for row in (told, silver, before, *changes) if row]
         trail.files.update(OpsRepo(connection).get({(row["run_id"], row["bronze_file_id"]) for row in named}))
         trails.append(trail)
@@ -150,8 +165,9 @@ def _key(recipe: Recipe, row: dict[str, Any]) -> tuple[Any, ...]:
     return tuple(row[name] for name in recipe.silver_key)
 
 
-def _versions(recipe: Recipe, changes: list[dict[str, Any]]) -> list[Version]:
+def _versions(recipe: Recipe, changes: list[dict[str, Any]], decisions: dict[tuple[str, str], Decision]) -> list[Version]:
     words = {"C": "created", "U": "updated", "D": "deleted"}
+    by_decision = {"C": "brought back", "D": "hidden"}
     own = [name for name, _ in recipe.silver_columns]
     made: list[Version] = []
     for row in changes:
@@ -161,7 +177,8 @@ def _versions(recipe: Recipe, changes: list[dict[str, Any]]) -> list[Version]:
             if earlier is not None and row["operation"] == "U"
             else {}
         )
-        made.append(Version(words[row["operation"]], row, changed))
+        decision = decisions.get((row["run_id"], row["bronze_file_id"]))
+        made.append(Version((by_decision if decision else words)[row["operation"]], row, changed, decision))
     return made
 
 

@@ -113,6 +113,11 @@ def recountable(
         recipe = context.catalogue.recipes.get(row.dataset_key)
         if recipe is None or recipe.recipe_hash != row.silver_recipe_hash or row.bronze_purged_at is not None:
             continue
+        if row.is_decision:
+            created, updated, deleted, refused = m.found
+            if not updated + refused and created <= row.bronze_rows:
+                counts[m.key] = RowCounts(created=created, unchanged=row.bronze_rows - created, deleted=deleted)
+            continue
         try:
             path = context.store.path(row.bronze_filename or "")
         except BronzeError:

@@ -125,7 +125,8 @@ def dataset_states(connection: duckdb.DuckDBPyConnection) -> list[DatasetState]:
             count(DISTINCT ticker) AS tickers, count(*) FILTER (promotion_kind = 'first') AS files,
             count(*) FILTER (promotion_kind = 'first' AND {STATUS_SQL} = 'failed') AS failed_files,
             min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date,
-            max(bronze_injest_end_time) FILTER (bronze_outcome IN ('stored', 'unchanged', 'empty')) AS last_answer,
+            max(bronze_injest_end_time) FILTER (promotion_kind <> 'decision'
+                AND bronze_outcome IN ('stored', 'unchanged', 'empty')) AS last_answer,
             sum(silver_rows_created - silver_rows_deleted)::BIGINT AS rows,
             coalesce(sum(bronze_bytes) FILTER (promotion_kind = 'first'), 0)::BIGINT AS bytes
         FROM {LEDGER} f GROUP BY source, f.dataset, discriminator ORDER BY source, f.dataset, discriminator""",

@@ -134,7 +134,7 @@ UNACCOUNTED_SQL = f"""SELECT run_id || '/' || file_id AS "where",
 
 # Partitions of one dataset whose latest good answer is older than $oldest. Parameters: $dataset, $oldest; `expected` has the tickers.
 OLD_ANSWERS_SQL = f"""SELECT ticker AS "where", 'the newest answer is of ' || strftime(max(bronze_injest_end_time), '%Y-%m-%d') AS what
-    FROM {LEDGER} f WHERE {DATASET_KEY_SQL} = $dataset AND bronze_outcome IN ('stored', 'unchanged', 'empty')
+    FROM {LEDGER} f WHERE {DATASET_KEY_SQL} = $dataset AND promotion_kind = 'first' AND bronze_outcome IN ('stored', 'unchanged', 'empty')
         AND ticker IN (SELECT ticker FROM expected)
     GROUP BY ticker HAVING max(bronze_injest_end_time) < $oldest::TIMESTAMPTZ"""
 

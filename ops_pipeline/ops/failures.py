@@ -79,7 +79,7 @@ def latest_failures(connection: duckdb.DuckDBPyConnection, *, limit: int = MAX_F
         latest AS (
             SELECT arg_max(rowid, {{'a': coalesce(bronze_injest_end_time, bronze_injest_start_time), 'b': silver_injest_end_time,
                 'c': run_id, 'd': request_part}}) AS latest_row
-            FROM {LEDGER} SEMI JOIN suspects USING ({_PARTITION}) GROUP BY {_PARTITION}
+            FROM {LEDGER} SEMI JOIN suspects USING ({_PARTITION}) WHERE promotion_kind <> 'decision' GROUP BY {_PARTITION}
         )
         SELECT {_PARTITION}, bronze_outcome, bronze_error, {NOT_IN_PLAN_SQL} AS not_in_plan,
             silver_errors, gold_errors, run_id, silver_run_id, gold_run_id,

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from ops_pipeline.sources.base import ErrorKind, Request
 
 BronzeOutcome = Literal["asked", "stored", "unchanged", "empty", "failed", "deferred"]
-PromotionKind = Literal["first", "replay", "retry"]
+PromotionKind = Literal["first", "replay", "retry", "decision"]
 Status = Literal["asked", "failed", "not_in_plan", "deferred", "empty", "unchanged", "pending", "promoted"]
 # The kinds of errors by which a vendor says that the plan does not hold what was asked.
 PLAN_KINDS = frozenset({"plan", "plan_dataset"})
@@ -145,6 +145,31 @@ class DatasetInjestion(BaseModel):
             code_version=__version__, source_plan=plan,
         )  # fmt: skip
 
+    @classmethod
+    def decided(cls, recipe: Recipe, ticker: str, key: tuple[str, str], at: datetime, rows: int, days: tuple[date, date]) -> Self:
+        """The row of a decision about rows of silver (`ops.decisions`): no answer, and a place of its own among the partition's files.
+
+        Args:
+            recipe: the dataset's recipe.
+            ticker: of the partition.
+            key: (run_id, file_id) of the decision.
+            at: since when it counts.
+            rows: how many rows it brings back; hiding brings none.
+            days: first and last day of the rows that it is about.
+        """
+        run_id, file_id = key
+        return cls(
+            run_id=run_id, file_id=file_id, domain=recipe.domain, source=recipe.source, dataset=recipe.dataset,
+            discriminator=recipe.discriminator, ticker=ticker, request_id=file_id, bronze_outcome="stored", bronze_rows=rows,
+            bronze_from_date=days[0], bronze_to_date=days[1], bronze_injest_start_time=at, bronze_injest_end_time=at,
+            bronze_can_promote=True, code_version=__version__, promotion_kind="decision",
+        )  # fmt: skip
+
+    @property
+    def is_decision(self) -> bool:
+        """Whether it stands for a decision, or for a later promotion of one, and not for a vendor's answer."""
+        return self.promotion_kind == "decision" or (self.promotion_kind != "first" and self.bronze_filename is None)
+
     @property
     def dataset_key(self) -> str:
         """The partition dimension `dataset`."""
@@ -211,6 +236,10 @@ class DatasetInjestion(BaseModel):
         self.bronze_outcome = "stored" if rows else "empty"
         self.bronze_rows, self.bronze_from_date, self.bronze_to_date = rows, from_date, to_date
         self.bronze_can_promote = rows > 0
+
+    def decision_repeated(self) -> None:
+        """A replay has come to the place of this decision: it is ready for silver once more."""
+        self.bronze_can_promote = True
 
     def bronze_unchanged(self, rows: int) -> None:
         """The body is the one that the partition's latest file held, and that was fully promoted: it moves nothing."""

@@ -25,13 +25,13 @@ _SAME_FILE = " AND ".join(f"f.{c} = s.{c}" for c in PRIMARY_KEY)
 def replayable(
     connection: duckdb.DuckDBPyConnection, dataset_key: str, tickers: Sequence[str] | None = None
 ) -> list[tuple[str, str]]:
-    """Primary keys of the dataset's good answers that are still stored, partition by partition in the order in which they apply."""
+    """Primary keys of the dataset's stored good answers and of decisions, partition by partition in the order in which they apply."""
     source, dataset, discriminator = split_dataset_key(dataset_key)
     mine, listed = ("ticker IN (SELECT unnest(?::VARCHAR[]))", [list(tickers)]) if tickers is not None else ("true", [])
     return connection.execute(
         f"""SELECT run_id, file_id FROM {LEDGER} WHERE source = ? AND dataset = ? AND discriminator = ? AND {mine}
-            AND promotion_kind = 'first' AND bronze_outcome IN ('stored', 'unchanged', 'empty') AND bronze_filename IS NOT NULL
-            AND bronze_purged_at IS NULL
+            AND (promotion_kind = 'decision' OR (promotion_kind = 'first' AND bronze_outcome IN ('stored', 'unchanged', 'empty')
+                AND bronze_filename IS NOT NULL AND bronze_purged_at IS NULL))
         ORDER BY ticker, bronze_injest_end_time, run_id, file_id""",
         [source, dataset, discriminator, *listed],
     ).fetchall()

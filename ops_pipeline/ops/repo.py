@@ -34,6 +34,8 @@ _INSERT = f"INSERT ({', '.join(COLUMNS)}) VALUES ({', '.join(f's.{c}' for c in C
 _ORDER = "{'at': f.bronze_injest_end_time, 'run': f.run_id, 'file': f.file_id}"
 _ANSWERED = f"""FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
     WHERE f.promotion_kind = 'first' AND f.bronze_outcome IN ('stored', 'unchanged', 'empty') AND f.bronze_injest_end_time IS NOT NULL"""
+# What applies in the order of files: answers, and decisions about rows of theirs.
+_APPLIES = "f.promotion_kind IN ('first', 'decision')"
 _SAME_ROW = " AND ".join(f"t.{c} = s.{c}" for c in PRIMARY_KEY)
 
 
@@ -177,11 +179,11 @@ class OpsRepo:
         return self._whole([number for (number,) in found])
 
     def promoted_after(self, partition: PartitionKey, order: tuple[datetime, str, str]) -> list[DatasetInjestion]:
-        """First-promotion rows of a partition that apply after `order` and are promoted, or unchanged: what a late file must re-merge."""
+        """Rows of a partition that apply after `order` and are promoted, or unchanged, decisions too: what a late file must re-merge."""
         source, dataset, discriminator = split_dataset_key(partition.dataset)
         return self._rows(
             f"""SELECT {_COLUMNS} FROM {LEDGER} f
-            WHERE f.ticker = ? AND f.dataset = ? AND f.source = ? AND f.discriminator = ? AND f.promotion_kind = 'first'
+            WHERE f.ticker = ? AND f.dataset = ? AND f.source = ? AND f.discriminator = ? AND {_APPLIES}
                 AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
                 AND f.silver_errors IS NULL AND (f.bronze_injest_end_time, f.run_id, f.file_id) > (?, ?, ?)
             ORDER BY f.bronze_injest_end_time, f.run_id, f.file_id""",
@@ -194,7 +196,7 @@ class OpsRepo:
         with self._wanted(wanted):
             found = self.connection.execute(
                 f"""SELECT w.number, unnest(max({_ORDER})) FROM {LEDGER} f JOIN wanted w ON {SAME_PARTITION}
-                WHERE f.promotion_kind = 'first' AND f.silver_errors IS NULL
+                WHERE {_APPLIES} AND f.silver_errors IS NULL
                     AND (f.bronze_outcome = 'unchanged' OR (f.bronze_outcome = 'stored' AND NOT f.bronze_can_promote))
                 GROUP BY w.number"""
             ).to_arrow_table()

@@ -39,5 +39,5 @@ SAME_PARTITION = "f.ticker = w.ticker AND f.dataset = w.dataset AND f.source = w
 # Promotions (run, file) that no table rests on any more: their file's body is gone, and a later promotion has built the partition since.
 REBUILT_WITHOUT_SQL = f"""SELECT g.run_id, g.file_id FROM {LEDGER} g JOIN {LEDGER} r ON r.silver_tablename = g.silver_tablename
     AND r.ticker = g.ticker AND r.silver_injest_end_time > g.silver_injest_end_time AND r.silver_run_id <> g.silver_run_id
-    WHERE g.bronze_purged_at IS NOT NULL AND g.silver_injest_end_time IS NOT NULL AND r.promotion_kind <> 'first'
+    WHERE g.bronze_purged_at IS NOT NULL AND g.silver_injest_end_time IS NOT NULL AND r.promotion_kind IN ('replay', 'retry')
         AND r.silver_errors IS NULL"""

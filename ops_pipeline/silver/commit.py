@@ -28,6 +28,7 @@ from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.wanted import registered
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver.basis import Bases
+from ops_pipeline.silver.decisions import apply_decisions
 from ops_pipeline.silver.tables import ShapeChangedError, ensure_tables
 from ops_pipeline.silver.typing_sql import identifier
 from ops_pipeline.silver.undo import replace_rejects, take_back
@@ -198,8 +199,10 @@ class _Commit:
         """Merges every file that may be merged, in rounds, and fills the rows' counts."""
         counts: dict[int, RowCounts] = {}
         refused = {number: refusal for number, row in rows.items() if (refusal := self._refusal(row))}
+        decided = {number: row for number, row in rows.items() if row.is_decision}
         if self.recipe.refetch_on_restatement:
-            self.bases = Bases(self.repo, self.staged, {n: row for n, row in rows.items() if n not in refused}, self.late)
+            answers = {n: row for n, row in rows.items() if n not in refused and n not in decided}
+            self.bases = Bases(self.repo, self.staged, answers, self.late)
             refused |= self.bases.shrunken({n: self.staged.profiles[n].good for n in rows})
         for number, row in rows.items():
             profile = self.staged.profiles[number]
@@ -213,7 +216,11 @@ class _Commit:
                 )
         self._register_files({n: rows[n] for n in counts})
         try:
-            for members in self._rounds({n: rows[n] for n in counts}):
+            for everything in self._rounds({n: rows[n] for n in counts}):
+                members = [n for n in everything if n not in decided]
+                if len(members) < len(everything):
+                    mine = {n: decided[n] for n in everything if n in decided}
+                    apply_decisions(self.connection, self.recipe, mine, counts, self.now)
                 if self.bases:
                     merged = self.bases.admitted(members, self._restating(members), counts)
                     self._merge_round(merged, counts)

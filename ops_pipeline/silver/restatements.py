@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from ops_pipeline.ops.decisions import DECISIONS
 from ops_pipeline.ops.objects import SqlObject
 from ops_pipeline.ops.sql import LEDGER
 from ops_pipeline.ops.wanted import dicts
@@ -134,9 +135,12 @@ def read_restatements(
     dated = given | ({"since": since} if since else {})
     source = f"FROM {RESTATEMENTS} WHERE {narrowed}{when}"
     total = connection.execute(f"SELECT count(*) {source}", dated).fetchone() or (0,)
+    # The view stands in published databases as well, which have nothing of `ops`.
+    by_decision = f"(run_id, bronze_file_id) IN (SELECT (run_id, file_id) FROM {DECISIONS})"
     rows = dicts(
         connection,
-        f"SELECT * {source} ORDER BY known_at DESC, dataset, ticker, row_key, column_name LIMIT $limit",
+        f"""SELECT * REPLACE (CASE WHEN {by_decision} THEN 'hidden' ELSE operation END AS operation)
+        {source} ORDER BY known_at DESC, dataset, ticker, row_key, column_name LIMIT $limit""",
         {**dated, "limit": limit},
     )
     mixed = []

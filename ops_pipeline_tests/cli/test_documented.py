@@ -54,6 +54,7 @@ def test_there_are_commands() -> None:
         "universe rename", "universe delist", "universe groups", "universe import",
         "datasets", "datasets list", "datasets show", "datasets try",
         "rejects", "rejects list", "rejects show", "rejects retry",
+        "dropped hide", "dropped restore", "dropped hidden",
     }  # fmt: skip
 
 

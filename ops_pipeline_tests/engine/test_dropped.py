@@ -94,9 +94,47 @@ def test_a_moved_date_of_days_to_come_is_listed(tmp_path: Path) -> None:
 
 def test_the_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     context = home(tmp_path, without(), without(GONE))
-    monkeypatch.setattr("ops_pipeline.cli.restatements.open_ledger", lambda _: context)
-    told = CliRunner().invoke(app, ["dropped", "--dataset", PRICES, "--json"])
-    (row,) = json.loads(told.stdout)["dropped"]
-    assert (told.exit_code, row["day"], row["last_run_id"], row["run_id"]) == (0, str(GONE), "run-0", "run-1")
-    assert "1 row in silver" in CliRunner().invoke(app, ["dropped"]).output
-    assert "no row was dropped" in CliRunner().invoke(app, ["dropped", "--ticker", "BBB"]).output
+    for module in ("dropped", "point_in_time", "restatements"):
+        monkeypatch.setattr(f"ops_pipeline.cli.{module}.open_ledger", lambda _: context)
+    command = CliRunner()
+
+    def told(*words: str) -> str:
+        done = command.invoke(app, words)
+        assert done.exit_code == 0, done.output
+        return done.output
+
+    (row,) = json.loads(told("dropped", "--dataset", PRICES, "--json"))["dropped"]
+    assert (row["day"], row["last_run_id"], row["run_id"]) == (str(GONE), "run-0", "run-1")
+    listed = told("dropped")
+    assert "1 row in silver" in listed
+    assert f"dropped hide --dataset {PRICES} --ticker AAA --date {GONE}" in listed
+    assert "no row was dropped" in told("dropped", "--ticker", "BBB")
+    assert "no row is hidden" in told("dropped", "hidden")
+
+    def refused(*words: str) -> str:
+        return str(command.invoke(app, ["dropped", *words, "--dataset", PRICES]).exception)
+
+    assert refused("hide") == refused("restore", "--all", "--date", str(GONE))
+    assert refused("hide").startswith("Say which rows: --date DATE")
+    assert "none of these rows" in refused("hide", "--date", str(FRIDAY))
+    assert "give --yes" in refused("hide", "--all")  # nobody can answer here
+    assert len(find_dropped(context)) == 1
+
+    (done,) = json.loads(told("dropped", "hide", "--dataset", PRICES, "--all", "--yes", "--json", "--reason", "cancelled"))[
+        "decided"
+    ]
+    assert (done["ticker"], done["rows"]) == ("AAA", 1)
+    (row,) = json.loads(told("dropped", "hidden", "--json"))["hidden"]
+    assert (row["day"], row["reason"], row["run_id"]) == (str(GONE), "cancelled", done["run_id"])
+    assert "hidden since" in told("explain", "AAA", str(GONE))
+    versions = json.loads(told("explain", "AAA", str(GONE), "--json"))["trails"][0]["versions"]
+    assert [(v["operation"], v["decision"] and v["decision"]["reason"]) for v in versions] == [
+        ("created", None),
+        ("hidden", "cancelled"),
+    ]
+    assert {r["operation"] for r in json.loads(told("restatements", "--json"))["restatements"]} == {"hidden"}
+    assert "1 row brought back" in told(
+        "dropped", "restore", "--dataset", PRICES, "--ticker", "AAA", "--date", str(GONE), "--yes"
+    )
+    assert "brought back" in told("explain", "AAA", str(GONE))
+    assert "is hidden" in refused("restore", "--all")

@@ -21,11 +21,13 @@ from typing import Any
 import duckdb
 
 from ops_pipeline.engine.context import Context, steps
+from ops_pipeline.engine.decisions import hide
+from ops_pipeline.engine.dropped import find_dropped
 from ops_pipeline.engine.replay import replay
 from ops_pipeline.engine.run import new_run_id
 from ops_pipeline.errors import UserError
 from ops_pipeline.recipes.universe import PartitionKey
-from ops_pipeline_tests.engine.home import MARKET, make_home, run
+from ops_pipeline_tests.engine.home import MARKET, make_home, prices_recipe, run
 from ops_pipeline_tests.engine.vendor import Fetch, Vendor, big, market, restating
 
 VENDORS: dict[str, Callable[[int], Fetch]] = {"market": lambda _: market, "restating": restating, "big": lambda _: big}
@@ -55,7 +57,8 @@ class Steps(logging.Handler):
 
 def home_of(folder: Path, given: dict[str, Any]) -> Context:
     vendor = Vendor(VENDORS[given.get("vendor", "market")](given.get("number", 0)))
-    return make_home(folder, vendor, tickers=given.get("tickers", MARKET), **given.get("settings", {}))
+    recipes = [prices_recipe(**given["recipe"])] if "recipe" in given else None
+    return make_home(folder, vendor, recipes=recipes, tickers=given.get("tickers", MARKET), **given.get("settings", {}))
 
 
 def follow_steps(given: dict[str, Any]) -> None:
@@ -93,6 +96,14 @@ def replaying(folder: Path, given: dict[str, Any]) -> None:
     replay(context, context.catalogue.recipe(given["dataset"]), new_run_id())
 
 
+def hiding(folder: Path, given: dict[str, Any]) -> None:
+    """Hides every row that the vendor dropped, until `kill_at`."""
+    context = home_of(folder, given)
+    found = find_dropped(context)
+    follow_steps(given)
+    hide(context, found, run_id=new_run_id())
+
+
 def reader(folder: Path, given: dict[str, Any]) -> None:
     """Reads until the file `stop` appears: rows never go away, and every gold row has its silver row."""
     context = home_of(folder, given)
@@ -126,7 +137,9 @@ def foreign(folder: Path, given: dict[str, Any]) -> None:
     say("closed")
 
 
-COMMANDS: dict[str, Callable[[Path, dict[str, Any]], None]] = {c.__name__: c for c in (engine, replaying, reader, foreign)}
+COMMANDS: dict[str, Callable[[Path, dict[str, Any]], None]] = {
+    c.__name__: c for c in (engine, replaying, hiding, reader, foreign)
+}
 
 if __name__ == "__main__":
     COMMANDS[sys.argv[1]](Path(sys.argv[2]), json.loads(sys.argv[3]))

@@ -309,7 +309,7 @@ def test_rows_that_are_missing_are_told_though_counts_hide_them_and_a_replay_men
 def test_migrations_out_of_step(home: Context) -> None:
     for damage, undo in (
         ("SET checksum = 'x' WHERE version = 3", f"SET checksum = '{discover()[2].checksum}' WHERE version = 3"),
-        ("SET version = 99 WHERE version = 10", "SET version = 10 WHERE version = 99"),
+        ("SET version = 99 WHERE version = 11", "SET version = 11 WHERE version = 99"),
     ):
         execute(home, f"UPDATE ops.schema_migrations {damage}")
         found = reconcile(home, fix=True)
@@ -320,9 +320,9 @@ def test_migrations_out_of_step(home: Context) -> None:
     execute(home, "ALTER TABLE ops.file_ingestions RENAME COLUMN silver_hold TO hold")
     assert [(d.kind, d.where, d.fixable) for d in reconcile(home, fix=True).found] == [(Kind.SCHEMA, "silver_hold", False)]
     execute(home, "ALTER TABLE ops.file_ingestions RENAME COLUMN hold TO silver_hold")
-    execute(home, "DROP VIEW ops.latest_reconcile_results", "DELETE FROM ops.schema_migrations WHERE version = 10")
+    execute(home, "DROP TABLE ops.decisions", "DELETE FROM ops.schema_migrations WHERE version = 11")
     done = reconcile(home, fix=True)
-    assert [(d.kind, d.where[:5], d.fixed) for d in done.found] == [(Kind.SCHEMA, "0010_", True)]
+    assert [(d.kind, d.where[:5], d.fixed) for d in done.found] == [(Kind.SCHEMA, "0011_", True)]
     assert done.is_whole
 
 

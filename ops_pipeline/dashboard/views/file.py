@@ -67,6 +67,14 @@ def _silver(row: DatasetInjestion) -> dict[str, int]:
 
 
 def _content(repository: Repository, row: DatasetInjestion) -> None:
+    if row.is_decision:
+        html(
+            m.empty(
+                "No answer, but a decision about rows that the vendor dropped.",
+                "The chosen point's versions tell who made it and why.",
+            )
+        )
+        return
     if row.bronze_filename is None:
         html(m.empty("No answer is stored.", "The request failed before an answer came, or it is still under way."))
         return
