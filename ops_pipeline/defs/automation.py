@@ -36,7 +36,7 @@ from ops_pipeline.defs.due import BATCH_TAGS, due_by_source, in_hand, recently_f
 from ops_pipeline.defs.fresh import FreshHome, StoredDatasets
 from ops_pipeline.defs.partitions import DATASETS, TICKERS, grid_datasets
 from ops_pipeline.defs.retention import forget_old_runs
-from ops_pipeline.defs.sweep import fail_dead_runs
+from ops_pipeline.defs.sweep import fail_dead_runs, fail_unbegun_runs
 from ops_pipeline.engine.outcome import LAYERS
 from ops_pipeline.errors import UserError
 
@@ -163,7 +163,9 @@ def build_sweep(home: Context) -> SensorDefinition:
         description="Fails runs whose process was killed, so that they do not hold their places in the queue for ever.",
     )
     def dead_runs(context: SensorEvaluationContext) -> SkipReason:
+        origin = context.code_location_origin
         failed = fail_dead_runs(home, context.instance)
+        failed += fail_unbegun_runs(home, context.instance, origin.location_name if origin else None)
         return SkipReason(f"failed {', '.join(failed)}: the process was gone" if failed else "every run's process is alive")
 
     return dead_runs

@@ -6,7 +6,11 @@ Belongs here: which of Dagster's unfinished runs are dead, and telling it so. Do
 Dagster's default launcher has no health check: a run whose process was killed stays STARTED and holds its place in the queue for ever. Each
 step therefore holds a lease, a locked file in the data folder, for its whole length; the operating system drops the lock with the process.
 The file stays when the step ends in order, and only the sweep removes it, so that "no file" always means "not known here": such a run may
-live on another machine, or not have come to its step yet, and is left alone.
+live on another machine, or not have come to its step yet.
+
+A run that dies before its step begins leaves no file. Until it says that it has started, Dagster's own run monitoring ends it
+(`start_timeout_seconds`); from then on its step begins within a moment, wherever it lives, and the event log that all share tells.
+So a run that has started longer ago than that time allows for starting, and whose log has no step, is dead as well.
 """
 
 from __future__ import annotations
@@ -14,7 +18,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from dagster import DagsterRunStatus, RunsFilter
+from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 from ops_pipeline.ops.leases import Leases
 
@@ -29,6 +33,9 @@ if TYPE_CHECKING:
 GRACE_SECONDS = 60.0
 # A file of a run that this instance does not know: of an instance elsewhere that shares the data folder, or that was removed.
 _FORGET_SECONDS = 30 * 86_400.0
+
+# More runs at once than anybody has.
+_MOST_STARTED = 100
 
 _IN_PROGRESS = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
 
@@ -72,6 +79,42 @@ def fail_dead_runs(home: Context, instance: DagsterInstance, *, grace_seconds: f
     ]
     leases.forget([*over, *(run.run_id for run in ended)])
     return [run.run_id for run in ended]
+
+
+def fail_unbegun_runs(
+    home: Context, instance: DagsterInstance, location: str | None, *, seconds: float | None = None
+) -> list[str]:
+    """Reports runs as failed that said that they had started, and never began their step.
+
+    Args:
+        home: whose leases tell which runs have come to their step here.
+        instance: Dagster's.
+        location: the code location whose runs are ours; None: it is not known, so nothing is done.
+        seconds: how long ago a run must have started; default: what the instance's run monitoring allows for starting.
+
+    Returns:
+        ids of the runs that were ended.
+    """
+    allowed = instance.run_monitoring_start_timeout_seconds if seconds is None else seconds
+    now = time.time()
+    # In order of age, so that the oldest are among them where there are more.
+    records = instance.get_run_records(RunsFilter(statuses=[DagsterRunStatus.STARTED]), limit=_MOST_STARTED, ascending=True)
+    old = [r.dagster_run for r in records if r.start_time is not None and now - r.start_time > allowed]
+    ours = [
+        run for run in old if location is not None and run.remote_job_origin and run.remote_job_origin.location_name == location
+    ]
+    steps = _steps(home)
+    ended = []
+    for run in ours:
+        if steps.knows(run.run_id) or instance.event_log_storage.get_logs_for_run(
+            run.run_id, of_type=DagsterEventType.STEP_START, limit=1
+        ):
+            continue
+        present = instance.get_run_by_id(run.run_id)
+        if present is not None and present.status is DagsterRunStatus.STARTED:
+            _end(instance, present)
+            ended.append(run.run_id)
+    return ended
 
 
 def _end(instance: DagsterInstance, run: DagsterRun) -> None:

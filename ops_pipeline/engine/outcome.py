@@ -5,11 +5,13 @@ Belongs here: the outcomes and what they rest on. Does not belong here: how they
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
 from ops_pipeline.ops.ingestion import PLAN_KINDS, Hold
+from ops_pipeline.recipes.models import NO_TICKER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,14 +125,24 @@ def outcome_of(key: PartitionKey, files: Sequence[DatasetInjestion], layers: fro
             key, OutcomeKind.UNCHANGED, "the answer restates stored rows: held until the whole history is there", listed
         )
     if stored:
-        return Outcome(
-            key,
-            OutcomeKind.UNCHANGED,
-            "every row of the answer is already in silver",
-            listed,
-        )
+        return Outcome(key, OutcomeKind.UNCHANGED, _why_unchanged(key, stored), listed)
     if any(f.bronze_outcome == "unchanged" for f in listed):
         return Outcome(key, OutcomeKind.UNCHANGED, "the answer is the one already stored", listed)
     if listed:
         return Outcome(key, OutcomeKind.EMPTY, "the source has no rows in the window", listed)
     return Outcome(key, OutcomeKind.UP_TO_DATE, "nothing is left to do")
+
+
+def _why_unchanged(key: PartitionKey, files: Sequence[DatasetInjestion]) -> str:
+    """Why answers with records changed nothing: they are all there, or were refused, or lie outside of what was asked for."""
+    records, refused = sum(f.bronze_rows for f in files), sum(f.silver_rows_failed for f in files)
+    outside = sum(f.silver_rows_out_of_window for f in files)
+    if refused:
+        ticker = "" if key.ticker == NO_TICKER else f" --ticker {shlex.quote(key.ticker)}"
+        look = f"`ops-pipeline rejects list --dataset {key.dataset}{ticker}` tells why"
+        if refused + outside >= records:
+            return f"{refused:,} of {records:,} records were refused, and nothing of the answer is in silver: {look}"
+        return f"{refused:,} of {records:,} records were refused, and every other row of the answer is already in silver: {look}"
+    if records and outside >= records:
+        return "every record of the answer lies outside of the days that were asked for, or is not settled yet"
+    return "every row of the answer is already in silver"

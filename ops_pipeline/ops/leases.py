@@ -150,6 +150,10 @@ class Leases:
         finally:
             os.close(handle)
 
+    def knows(self, run_id: str) -> bool:
+        """Whether the run has a lease file here, held or not."""
+        return self._path(run_id).exists()
+
     def alive(self) -> set[str]:
         """Runs that go on: their lease file is held."""
         if not self.folder.is_dir():

@@ -11,9 +11,12 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
+import yaml
+from dagster._core.events import DagsterEvent
+from dagster._core.remote_origin import GrpcServerCodeLocationOrigin, RemoteJobOrigin, RemoteRepositoryOrigin
 from dagster._core.test_utils import create_run_for_test
 
-from ops_pipeline.defs.sweep import fail_dead_runs, step_lease
+from ops_pipeline.defs.sweep import fail_dead_runs, fail_unbegun_runs, step_lease
 from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.run import new_run_id, run_batch
@@ -113,6 +116,44 @@ def test_a_run_without_a_lease_here_is_left_alone(
     run = create_run_for_test(instance, job_name="batch", status=state)
     assert fail_dead_runs(home, instance, grace_seconds=0) == []
     assert status(instance, run.run_id) == state.value, "it may live on another machine, or not have come to its step"
+
+
+def test_a_run_that_died_before_its_step_is_failed_and_one_that_began_elsewhere_is_not(
+    home: Context, instance: dg.DagsterInstance
+) -> None:
+    """The event log that all machines share tells which runs have come to their step."""
+
+    def started(location: str = "here") -> dg.DagsterRun:
+        code = GrpcServerCodeLocationOrigin("localhost", port=1, location_name=location)
+        origin = RemoteJobOrigin(RemoteRepositoryOrigin(code, "__repository__"), "batch")
+        run = create_run_for_test(instance, job_name="batch", status=dg.DagsterRunStatus.STARTING, remote_job_origin=origin)
+        event = DagsterEvent(dg.DagsterEventType.RUN_START.value, "batch", message="Started execution of run.")
+        instance.report_dagster_event(event, run.run_id)
+        assert status(instance, run.run_id) == "STARTED"
+        return run
+
+    def sweep(location: str | None = "here", seconds: float | None = 0) -> list[str]:
+        return fail_unbegun_runs(home, instance, location, seconds=seconds)
+
+    dead, elsewhere, began_here, foreign = started(), started(), started(), started("another project's")
+    began = DagsterEvent(dg.DagsterEventType.STEP_START.value, "batch", step_key="bronze_silver_gold")
+    instance.report_dagster_event(began, elsewhere.run_id)
+    with step_lease(home, began_here.run_id):
+        assert sweep(seconds=None) == [], "it may come to its step yet"
+        assert sweep(location=None) == []
+        assert sweep() == [dead.run_id]
+        assert sweep() == []
+    assert sweep() == [], "what began here is told by its lease"
+    assert [status(instance, run.run_id) for run in (dead, elsewhere, began_here, foreign)] == ["FAILURE", *["STARTED"] * 3]
+
+
+def test_run_monitoring_ends_what_never_starts() -> None:
+    """Dagster's own, which nothing here repeats."""
+    monitoring = yaml.safe_load((ROOT / "dagster.yaml").read_text())["run_monitoring"]
+    assert monitoring["enabled"] is True
+    assert 60 <= monitoring["start_timeout_seconds"] <= 600
+    assert monitoring["start_timeout_seconds"] <= monitoring["cancel_timeout_seconds"] <= 900
+    assert monitoring["max_resume_run_attempts"] == 0
 
 
 def test_what_ended_in_order_leaves_no_file_behind_the_next_sweep(home: Context, instance: dg.DagsterInstance) -> None:

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
+from datetime import date
 from pathlib import Path
 from typing import Any
 
@@ -17,14 +18,17 @@ from typer.testing import CliRunner
 
 from ops_pipeline.cli.app import app
 from ops_pipeline.engine.context import Context
+from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.engine.rejects import read_again, retry
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.queries import RunFilter, miscounted_tables, unaccounted_files
 from ops_pipeline.ops.rejects import RefusedFile, refused_files, refused_records
+from ops_pipeline.ops.watermark import Window
 from ops_pipeline.recipes.loading import Catalogue
 from ops_pipeline.recipes.models import Recipe
-from ops_pipeline_tests.engine.home import JANUARY, PRICES, contents, ledger, make_home, prices_recipe, rates_recipe, run
-from ops_pipeline_tests.engine.vendor import Vendor, market
+from ops_pipeline.sources import Answer, Request
+from ops_pipeline_tests.engine.home import JANUARY, PRICES, contents, key, ledger, make_home, prices_recipe, rates_recipe, run
+from ops_pipeline_tests.engine.vendor import Vendor, body, market, prices
 from ops_pipeline_tests.lake import PRICE_COLUMNS
 
 TICKERS = ("AAA", "ODD")
@@ -181,3 +185,28 @@ def test_the_commands(tmp_path: Path) -> None:
     assert ops(tmp_path, "rejects", "retry") == ""
     with pytest.raises(UserError, match="is anything refused"):
         ops(tmp_path, "rejects", "show", one["file_id"])
+
+
+def test_a_run_says_what_was_refused_and_where_to_look(tmp_path: Path) -> None:
+    garbled = {"2024-01-02", "2024-01-03"}
+
+    async def fetch(request: Request) -> AsyncIterator[Answer]:
+        records = [{**record, "close": "n/a"} if record["date"] in garbled else record for record in prices(request)]
+        yield Answer(body(records), status_code=200)
+
+    recipe = prices_recipe(max_reject_share=1.0)
+    context = make_home(tmp_path, Vendor(fetch), tickers=["AAA"], recipes=[recipe], publish="none")
+
+    def told(first: int, last: int) -> tuple[OutcomeKind, str]:
+        days = Window(date(2024, 1, first), date(2024, 1, last))
+        (outcome,) = run(context, key(), windows={key(): [days]}).values()
+        return outcome.kind, outcome.reason
+
+    look = f"`ops-pipeline rejects list --dataset {PRICES} --ticker AAA` tells why"
+    assert told(2, 3) == (OutcomeKind.UNCHANGED, f"2 of 2 records were refused, and nothing of the answer is in silver: {look}")
+    assert told(4, 5)[0] is OutcomeKind.PROMOTED
+    some = f"1 of 3 records were refused, and every other row of the answer is already in silver: {look}"
+    assert told(3, 5) == (OutcomeKind.UNCHANGED, some)
+    garbled.clear()
+    assert told(2, 5)[0] is OutcomeKind.PROMOTED
+    assert told(3, 4) == (OutcomeKind.UNCHANGED, "every row of the answer is already in silver")
