@@ -117,7 +117,7 @@ def main() -> None:
             run(context, SEEDED)
         days = [d for k in range(1, 3 * given.sessions) if (d := SEEDED + timedelta(days=k)).weekday() < 5][: given.sessions]
         for day in days[:-1]:
-            with told(f"a file of {given.symbols:,} symbols, {given.wanted} of them into gold"):
+            with told(f"a file of {given.symbols:,} symbols, {given.wanted} with a history"):
                 run(context, day)
         with told(f"what is due, {given.sessions - 1} sessions behind the histories"):
             found = verdicts(context, list(context.universe()), RunOptions(today=days[-2]))
@@ -127,7 +127,7 @@ def main() -> None:
             silver = connection.execute(f"SELECT count(*) FROM {BULK.silver_table}").fetchone()
         if (
             covered != given.wanted
-            or gold != (given.wanted * (given.sessions - 1),)
+            or gold != (given.symbols * (given.sessions - 1),)
             or silver != (given.symbols * given.sessions,)
         ):
             raise SystemExit(f"wrong: {covered} covered, {gold} rows in gold, {silver} in silver")

@@ -102,19 +102,19 @@ def asof(
     """Show a dataset's rows as they stood at a time, in silver or in gold."""
     from ops_pipeline.gold.as_of import gold_as_of, silver_as_of
     from ops_pipeline.gold.explain import word
-    from ops_pipeline.recipes.bulk import bulk_of
+    from ops_pipeline.recipes.bulk import gold_from
     from ops_pipeline.silver.as_of import Clock
 
     if as_json and as_csv:
         raise UserError("--json and --csv exclude each other; give one.")
     context = open_ledger(home)
     recipe = context.catalogue.recipe(dataset)
-    bulk = bulk_of(recipe, context.catalogue.recipes)
+    leading, bulk = gold_from(recipe, context.catalogue.recipes)
     read = partial(gold_as_of, bulk=bulk) if layer is AsOfLayer.GOLD else silver_as_of
     with progress("reading"), context.warehouse.reading() as connection:
         found = read(
-            connection, recipe, moment, clock=Clock(clock.value) if clock else None, ticker=ticker, day=day,
-            limit=None if as_csv else limit,
+            connection, leading if layer is AsOfLayer.GOLD else recipe, moment, clock=Clock(clock.value) if clock else None,
+            ticker=ticker, day=day, limit=None if as_csv else limit,
         )  # fmt: skip
     rows = found.table.to_pylist()
     if as_csv:

@@ -29,6 +29,7 @@ from ops_pipeline.ops.reconcile_results import latest_reconcile
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.spans import islands_of
 from ops_pipeline.ops.watermark import last_expected
+from ops_pipeline.recipes.bulk import gold_from
 from ops_pipeline.recipes.universe import PartitionKey
 
 if TYPE_CHECKING:
@@ -222,7 +223,8 @@ class Repository:
 
         def read(connection: Any) -> list[Point]:
             if as_of is not None:
-                return points_as_of(connection, recipe, name, column, as_of)
+                leading, bulk = gold_from(recipe, self.context.catalogue.recipes)
+                return points_as_of(connection, leading, name, column, as_of, bulk)
             if kind == "prices":
                 return gold_series.price_points(connection, recipe, name, since)
             if kind == "rates":

@@ -35,7 +35,7 @@ from ops_pipeline.ops.queries import Finding
 from ops_pipeline.ops.wanted import registered
 from ops_pipeline.ops.watermark import last_expected
 from ops_pipeline.progress import silent
-from ops_pipeline.recipes.bulk import bulk_of
+from ops_pipeline.recipes.bulk import gold_from
 from ops_pipeline.recipes.checks import Declared, Kind
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver import checks as silver_checks
@@ -177,13 +177,13 @@ def _result(
                 # What was found wrong must be looked at again, whichever series it was.
                 before = it.before.get((recipe.dataset_key, kind.value))
                 size = declared.block.sample if before is None or before.passed else None
-                if recipe.symbol_column is not None:
-                    return None  # its rows are compared with the series that they continue
-                bulk = bulk_of(recipe, it.context.catalogue.recipes)
-                series = gold_checks.sample(connection, recipe, size, salt, touched=narrow, bulk=bulk)
+                leading, bulk = gold_from(recipe, it.context.catalogue.recipes)
+                if leading.dataset_key in it.shapes and leading.dataset_key not in recipes:
+                    return None
+                series = gold_checks.sample(connection, recipe, size, salt, touched=narrow, leading=leading, bulk=bulk)
                 if not series:
                     return None
-                sql, names = gold_checks.query(connection, recipe, bulk), {"series": series}
+                sql, names = gold_checks.query(connection, leading, bulk), {"series": series}
             case Kind.FRESH:
                 expected = _expected(it, recipe)
                 if not expected:

@@ -4,7 +4,8 @@ Belongs here: which tickers of a dataset with `covered_by` have every session be
 belong here: what such rows become (`gold.rows`), and the other decisions of a plan (`plan`).
 
 All or nothing: a ticker that the files lack on one session is asked as if there were no files, from the end of its own history, so that
-this history has no hole and stands on one adjustment basis.
+this history has no hole and stands on one adjustment basis. So is one for which the files tell of a split or dividend behind it
+(`action_columns`): the basis of its history is old then.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ops_pipeline.gold.rows import action_told
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.wanted import registered
 from ops_pipeline.ops.watermark import Span, last_expected
@@ -113,6 +115,8 @@ def _covered(
     answered = {answered_day for (answered_day,) in found}
     sessions = calendar.between(first, end)
     awaited = [d for d in sessions if d not in answered and d > end - WAITED_FOR]
+    # The files' rows behind a day on which they tell of an action are on another basis than the history before it.
+    action = f"b.{day} > w.since AND ({action_told(bulk, 'b')})" if bulk.action_columns else "false"
     expected = pa.table({"day": pa.array([d for d in sessions if d not in awaited], pa.date32())})
     table = pa.table(
         {
@@ -129,7 +133,8 @@ def _covered(
                     JOIN expected e ON e.day = b.{day} WHERE b.{day} >= ? GROUP BY w.number) h USING (number)
             JOIN (SELECT w.since, count(e.day) AS due FROM (SELECT DISTINCT since FROM wanted) w LEFT JOIN expected e ON e.day > w.since
                 GROUP BY w.since) d ON d.since = w.since
-            WHERE coalesce(h.held, 0) = d.due""",
+            WHERE coalesce(h.held, 0) = d.due
+            AND NOT EXISTS (SELECT 1 FROM {bulk.silver_table} b WHERE b.{symbol} = w.ticker AND {action})""",
             [first],
         ).fetchall()
     late = f"; its file of {awaited[0]} is awaited" if awaited else ""

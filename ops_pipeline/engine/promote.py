@@ -21,7 +21,7 @@ from ops_pipeline.errors import BronzeError
 from ops_pipeline.gold.build import commit_gold
 from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.recipes.bulk import bulk_of, continued_by
+from ops_pipeline.recipes.bulk import gold_from
 from ops_pipeline.silver.commit import Promotion, commit_promotion, files_to_stage
 from ops_pipeline.silver.decisions import staged_decisions
 from ops_pipeline.silver.staged import Staged, joined
@@ -286,10 +286,10 @@ class Promoter:
     def _build(self, recipe: Recipe, files: Sequence[DatasetInjestion]) -> list[DatasetInjestion]:
         """One transaction over the files; values that a formula cannot take fail the partition that holds them, not the others."""
         recipes = self.context.catalogue.recipes
-        leading = continued_by(recipe, recipes) or recipe  # a bulk file's rows continue another dataset's series
+        leading, bulk = gold_from(recipe, recipes)
         try:
             with self.context.warehouse.transaction() as connection:
-                written = commit_gold(connection, leading, files, self.run_id, bulk=bulk_of(leading, recipes))
+                written = commit_gold(connection, leading, files, self.run_id, bulk=bulk)
                 steps.debug("building gold from %d files", len(files))
         except _VALUE_ERRORS as e:
             groups = by_partition(files)

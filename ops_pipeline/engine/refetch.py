@@ -1,7 +1,8 @@
 """Which adjusted histories must be asked again as a whole.
 
 Belongs here: the partitions of recipes with `refetch_on_restatement` that hold a restating answer, or whose splits or dividends are newer
-than the history. Does not belong here: the query (`silver.restatements`), and what happens when the answer is there (`silver.basis`).
+than the history, also those of which only the rows of bulk files tell. Does not belong here: the query (`silver.restatements`), and what
+happens when the answer is there (`silver.basis`).
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from collections import defaultdict
 from typing import TYPE_CHECKING
 
+from ops_pipeline.gold.rows import actions_behind
 from ops_pipeline.ops.watermark import last_expected
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver.restatements import due_again_query
@@ -42,4 +44,10 @@ def due_again(
         for ticker, reason in connection.execute(f"SELECT ticker, reason FROM ({query})", given).fetchall():
             if ticker in wanted:
                 due.setdefault(PartitionKey(ticker, dataset), f"{reason}: the whole history is asked again")
+        bulk = catalogue.recipes.get(recipe.covered_by) if recipe.covered_by else None
+        if bulk and bulk.action_columns and {bulk.silver_table, recipe.silver_table} <= made:
+            for ticker, day in actions_behind(connection, recipe, bulk):
+                if ticker in wanted:
+                    reason = f"{bulk.dataset_key} tells of a split or dividend on {day}: the whole history is asked again"
+                    due.setdefault(PartitionKey(ticker, dataset), reason)
     return due

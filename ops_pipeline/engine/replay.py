@@ -23,7 +23,7 @@ from ops_pipeline.ops.replays import lost_files, record_replay, replayable, unpr
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.service import OpsService
 from ops_pipeline.progress import silent
-from ops_pipeline.recipes.bulk import bulk_of, continued_by
+from ops_pipeline.recipes.bulk import gold_from
 from ops_pipeline.silver.comparison import Comparison, compare, rows_without_body, take_place, take_rejects
 from ops_pipeline.warehouse import Warehouse, attach_statement
 
@@ -202,8 +202,8 @@ class _Replay:
             OpsRepo(connection).remember_recipes([self.recipe])
             record_replay(connection, _SCRATCH, self.run_id, self.kind)
             recipes = self.context.catalogue.recipes
-            leading = continued_by(self.recipe, recipes) or self.recipe
-            gold = rebuild(connection, leading, bulk=bulk_of(leading, recipes)) if self.recipe.gold is not None else None
+            leading, bulk = gold_from(self.recipe, recipes)
+            gold = rebuild(connection, leading, bulk=bulk) if self.recipe.gold is not None else None
             steps.debug("replaced %s", self.recipe.silver_table)
         steps.debug("swapped %s", self.recipe.silver_table)
         return Replayed(self.recipe.dataset_key, self.run_id, len(self.done), found, swapped, gold)

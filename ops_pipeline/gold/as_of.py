@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ops_pipeline.errors import UserError
 from ops_pipeline.gold.facts import fact_of
-from ops_pipeline.gold.rows import silver_rows, where_it_is
+from ops_pipeline.gold.rows import Feed, feed_of
 from ops_pipeline.ops.objects import MOMENT, SqlObject, ensure_objects
 from ops_pipeline.silver.as_of import Clock, default_clock, state_query
 from ops_pipeline.silver.typing_sql import identifier
@@ -45,25 +45,30 @@ class AsOf:
     truncated: bool = False
 
 
-def gold_query(recipe: Recipe, clock: Clock, moment: str = MOMENT, bulk: Recipe | None = None) -> str:
-    """SQL for the gold rows that the dataset, continued by `bulk`, feeds, as they stood; `series` is the ticker or currency.
+def gold_query(feed: Feed, clock: Clock, moment: str = MOMENT) -> str:
+    """SQL for the gold rows that come from a feed, as they stood; `series` is the ticker or currency.
+
+    Args:
+        feed: where the rows come from; not empty.
+        clock: of the feed's recipe; bulk files go by their default one.
+        moment: the time, as SQL.
 
     Raises:
         ValueError: when the recipe feeds no gold object.
     """
-    fact = fact_of(recipe)
+    fact = fact_of(feed.recipe)
     columns = ", ".join([*fact.key, *fact.values, "bronze_file_id", "run_id", "known_at", "series"])
-    rows = silver_rows(recipe, bulk, lambda r: f"({state_query(r, clock if r is recipe else default_clock(r), moment)})")
+    rows = feed.rows(lambda r: f"({state_query(r, clock if r is feed.recipe else default_clock(r), moment)})")
     return f"""WITH series_rows AS (SELECT *, {identifier(fact.series)} AS _series FROM {rows})
         SELECT {columns} FROM ({fact.query}) {fact.one_a_key}"""
 
 
-def ensure_macros(connection: duckdb.DuckDBPyConnection, recipe: Recipe, bulk: Recipe | None = None) -> None:
+def ensure_macros(connection: duckdb.DuckDBPyConnection, feed: Feed) -> None:
     """Makes `gold.<silver table>_as_of(T)` and, over all datasets that feed the fact, `gold.<fact>_as_of(T)`."""
-    table = fact_of(recipe).table
+    table = fact_of(feed.recipe).table
     about = f"{table} as it stood at a time: what the builder makes of silver as it stood then, by each dataset's default clock."
-    query = gold_query(recipe, default_clock(recipe), bulk=bulk)
-    ensure_objects(connection, [SqlObject(f"gold.{recipe.table}_as_of", "macro", query, about, part_of=f"{table}_as_of")])
+    query = gold_query(feed, default_clock(feed.recipe))
+    ensure_objects(connection, [SqlObject(f"gold.{feed.recipe.table}_as_of", "macro", query, about, part_of=f"{table}_as_of")])
 
 
 def silver_as_of(
@@ -91,7 +96,7 @@ def silver_as_of(
         UserError: nothing was ever stored of the dataset, it has no such clock, or no tickers or dates where one is given.
     """
     where = {"ticker" if recipe.per_ticker else None: ticker, recipe.date_column: day}
-    return _read(connection, recipe, moment, "silver", clock, where, ", ".join(map(identifier, recipe.silver_key)), limit)
+    return _read(connection, recipe, moment, clock, where, ", ".join(map(identifier, recipe.silver_key)), limit)
 
 
 def gold_as_of(
@@ -111,24 +116,19 @@ def gold_as_of(
     """
     if recipe.gold is None:
         raise UserError(f"{recipe.dataset_key} feeds no gold table; ask for its silver rows.")
-    if recipe.symbol_column is not None:
-        raise UserError(
-            f"{recipe.dataset_key} feeds {recipe.gold_table} through the dataset that it continues: ask for that one, or for silver rows."
-        )
-    bulk = where_it_is(connection, bulk)
-    return _read(connection, recipe, moment, "gold", clock, {"series": ticker, "date": day}, "series, date", limit, bulk)
+    feed = feed_of(connection, recipe, bulk)
+    return _read(connection, recipe, moment, clock, {"series": ticker, "date": day}, "series, date", limit, feed)
 
 
 def _read(
     connection: duckdb.DuckDBPyConnection,
     recipe: Recipe,
     moment: datetime,
-    layer: str,
     clock: Clock | None,
     where: dict[str | None, Any],
     order: str,
     limit: int | None,
-    bulk: Recipe | None = None,
+    feed: Feed | None = None,
 ) -> AsOf:
     if moment.tzinfo is None:
         raise UserError(f"{moment} names no time zone; write one, such as {moment.isoformat()}+00:00.")
@@ -140,9 +140,10 @@ def _read(
     unusable = [str(value) for name, value in where.items() if name is None and value is not None]
     if unusable:
         raise UserError(f"{recipe.dataset_key} cannot be narrowed to {unusable[0]}: its rows have no such column.")
-    if not _is_table(connection, recipe.history_table):
+    told = feed.bulk if feed and feed.bulk and not feed.own else recipe  # whose history says what the answer rests on
+    if not _is_table(connection, told.history_table):
         raise UserError(f"nothing was ever stored of {recipe.dataset_key}; run it first.")
-    query = gold_query(recipe, clock, "$moment", bulk) if layer == "gold" else state_query(recipe, clock, "$moment")
+    query = gold_query(feed, clock, "$moment") if feed else state_query(recipe, clock, "$moment")
     given = {name: value for name, value in where.items() if name is not None and value is not None}
     conditions = " AND ".join(["true", *(f"{identifier(name)} = ${name}" for name in given)])
     cut = f" LIMIT {limit + 1}" if limit is not None else ""
@@ -151,7 +152,7 @@ def _read(
     ).to_arrow_table()
     truncated = limit is not None and found.num_rows > limit
     table = found.slice(0, limit) if truncated else found
-    return AsOf(table, clock, _basis(connection, recipe, clock, moment), truncated)
+    return AsOf(table, clock, _basis(connection, told, clock, moment), truncated)
 
 
 def _is_table(connection: duckdb.DuckDBPyConnection, name: str) -> bool:

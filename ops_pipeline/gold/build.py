@@ -1,7 +1,8 @@
 """The transaction that promotes files to gold.
 
-Belongs here: `commit_gold`: which rows a change can reach, building them from silver inside the write transaction, writing only what
-changed, and the ledger rows with it; and `rebuild`, the same over everything. Does not belong here: formulas (`facts`).
+Belongs here: `commit_gold`: building what files can reach from silver inside the write transaction, writing only what changed, and the
+ledger rows with it; and `rebuild`, the same over everything. Does not belong here: which rows a change can reach (`reach`), formulas
+(`facts`).
 """
 
 from __future__ import annotations
@@ -9,20 +10,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import pyarrow as pa
-
 from ops_pipeline.clock import utc_now
 from ops_pipeline.gold import as_of
-from ops_pipeline.gold.dimensions import ensure_instruments, has_renamed, refresh_dates, siblings
+from ops_pipeline.gold.dimensions import ensure_instruments, has_renamed, refresh_dates
 from ops_pipeline.gold.facts import Fact, fact_of
-from ops_pipeline.gold.rows import LINEAGE, last_days, silver_rows, where_it_is
+from ops_pipeline.gold.reach import files_by_ticker, files_of_bulk, reach_of_files, with_siblings
+from ops_pipeline.gold.rows import LINEAGE, Feed, feed_of
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.recipes.models import TICKER_COLUMN
 from ops_pipeline.silver.typing_sql import identifier
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Sequence
+    from datetime import date
 
     import duckdb
 
@@ -53,7 +53,8 @@ def commit_gold(
     Args:
         connection: inside the caller's exclusive transaction.
         recipe: the files' dataset; it feeds a gold object.
-        bulk: the dataset that continues it. Its files are built by this too: then `recipe` is still the dataset by ticker.
+        bulk: the dataset that continues it. Its files are built by this too: then `recipe` is still the dataset by ticker. A bulk
+            dataset that continues none is itself the recipe.
         files: ledger rows that are ready for gold, whole partitions in the order of application.
         run_id: the run that promotes.
 
@@ -67,14 +68,10 @@ def commit_gold(
         return []
     now = utc_now()
     before = [(row.gold_rows_created, row.gold_rows_updated) for row in rows]
-    of_bulk = bulk is not None and rows[0].dataset_key == bulk.dataset_key
+    of_bulk = rows[0].dataset_key == (bulk or recipe).dataset_key and (bulk or recipe).symbol_column is not None
     for row in rows:
         row.gold_started(bulk if of_bulk and bulk else recipe, run_id, now)
-    counts = (
-        {}
-        if of_bulk and not where_it_is(connection, recipe)
-        else _reach_and_build(connection, recipe, rows, bulk, of_bulk=of_bulk)
-    )
+    counts = _reach_and_build(connection, feed_of(connection, recipe, bulk), rows, of_bulk=of_bulk)
     refresh_dates(connection)
     for number, (row, (created, updated)) in enumerate(zip(rows, before, strict=True)):
         more_created, more_updated = counts.get(number, (0, 0))
@@ -84,23 +81,27 @@ def commit_gold(
 
 
 def _reach_and_build(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, rows: Sequence[DatasetInjestion], bulk: Recipe | None, *, of_bulk: bool
+    connection: duckdb.DuckDBPyConnection, feed: Feed, rows: Sequence[DatasetInjestion], *, of_bulk: bool
 ) -> dict[int, tuple[int, int]]:
     """Builds what the files can reach; file number -> gold rows that it created and updated."""
-    fact, bulk = fact_of(recipe), where_it_is(connection, bulk)
-    as_of.ensure_macros(connection, recipe, bulk)
-    renamed = fact.of_instruments and has_renamed(connection, recipe.domain)
-    by_ticker = [(n, row.ticker) for n, row in enumerate(rows)]
-    listed = _touched_by_bulk(connection, recipe, bulk, rows) if of_bulk and bulk else by_ticker
-    _register_files(connection, rows, listed, siblings(connection, recipe.domain, (t for _, t in listed)) if renamed else {})
-    _reach_of_files(connection, recipe, fact, bulk)
-    connection.unregister("gold_files")
+    fact, domain = fact_of(feed.recipe), feed.recipe.domain
+    if feed.empty:
+        return {}
+    as_of.ensure_macros(connection, feed)
+    renamed = fact.of_instruments and has_renamed(connection, domain)
+    if of_bulk:
+        files_of_bulk(connection, feed, fact, rows)
+    else:
+        files_by_ticker(connection, feed, rows)
+    if renamed:
+        with_siblings(connection, domain)
+    since = reach_of_files(connection, feed, fact)
     if renamed:
         # Of a day that one symbol's change reaches, the other symbol's row must be at hand as well: it may be the one that holds.
         connection.execute(
             "CREATE OR REPLACE TEMP TABLE reached AS SELECT * REPLACE (max(build_to) OVER (PARTITION BY number) AS build_to) FROM reached"
         )
-    _build(connection, recipe, fact, bulk, renamed=renamed)
+    _build(connection, feed, fact, renamed=renamed, since=since)
     counts = _attribute(connection)
     _write(connection, fact)
     return counts
@@ -117,99 +118,55 @@ def rebuild(
         series: of these series alone, and with all symbols of an instrument among them; None: every row.
         bulk: the dataset that continues it.
     """
-    fact, bulk = fact_of(recipe), where_it_is(connection, bulk)
-    if OpsRepo(connection).silver_columns_hash(recipe.silver_table) is None:
+    fact, feed = fact_of(recipe), feed_of(connection, recipe, bulk)
+    if feed.empty:
         return Changes()  # nothing was ever promoted
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE reached AS SELECT 0 AS number, series, DATE '0001-01-01' AS from_date,
             DATE '0001-01-01' AS read_from, DATE '9999-12-31' AS build_to
-        FROM (SELECT {identifier(fact.series)} AS series FROM {recipe.silver_table} UNION SELECT series FROM ({fact.present}))
-        WHERE ? IS NULL OR list_contains(?, series)""",
+        FROM ({feed.names(fact.series)} UNION SELECT series FROM ({fact.present})) WHERE ? IS NULL OR list_contains(?, series)""",
         [None if series is None else list(series)] * 2,
     )
-    _build(connection, recipe, fact, bulk, renamed=fact.of_instruments and has_renamed(connection, recipe.domain))
+    _build(connection, feed, fact, renamed=fact.of_instruments and has_renamed(connection, recipe.domain))
     acts = _write(connection, fact)
     refresh_dates(connection)
     return Changes(acts.get("C", 0), acts.get("U", 0), acts.get("D", 0))
 
 
-def _touched_by_bulk(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, bulk: Recipe, rows: Sequence[DatasetInjestion]
-) -> list[tuple[int, str]]:
-    """(file number, ticker): the tickers whose own history a bulk file continues, and whose rows it may have changed."""
-    day, symbol = identifier(bulk.date_column or ""), identifier(bulk.symbol_column or "")
-    listed: list[tuple[int, str]] = []
-    for number, row in enumerate(rows):
-        found = connection.execute(
-            f"""SELECT DISTINCT o.{TICKER_COLUMN} FROM ({last_days(recipe)}) o SEMI JOIN {bulk.silver_table} b
-            ON b.{symbol} = o.{TICKER_COLUMN} AND b.{day} > o.last_day AND b.{day} BETWEEN ? AND ?""",
-            [row.silver_from_date, row.silver_to_date],
-        ).fetchall()
-        listed += [(number, ticker) for (ticker,) in found]
-    return listed
-
-
-def _register_files(
-    connection: duckdb.DuckDBPyConnection,
-    rows: Sequence[DatasetInjestion],
-    touched: Iterable[tuple[int, str]],
-    others: Mapping[str, Sequence[str]],
-) -> None:
-    """The relation `gold_files`: a file once for each ticker that it touches, and once for each other symbol of its instruments."""
-    listed = [(n, ticker, rows[n]) for n, own in touched for ticker in (own, *others.get(own, ()))]
-    connection.register(
-        "gold_files",
-        pa.table(
-            {
-                "number": pa.array([n for n, _, _ in listed], pa.int32()),
-                "ticker": pa.array([ticker for _, ticker, _ in listed], pa.string()),
-                "from_date": pa.array([r.silver_from_date for _, _, r in listed], pa.date32()),
-                "to_date": pa.array([r.silver_to_date for _, _, r in listed], pa.date32()),
-            }
-        ),
-    )
-
-
-def _reach_of_files(connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact, bulk: Recipe | None) -> None:
-    """The temp table `reached`: per file and series, the first day that changed, from where silver must be read, and the last day reached.
-
-    Days are found by counting the series' own rows, so that sparse series get as much as dense ones and no more: the farthest of the
-    so many nearest days, which DuckDB keeps in a heap, without sorting the series.
-    """
-    day, series = f"s.{identifier(recipe.date_column or '')}", identifier(fact.series)
-    if recipe.per_ticker:
-        wanted, mine = "SELECT DISTINCT ticker AS series FROM gold_files", "f.ticker = w.series"
-    else:
-        wanted, mine = f"SELECT {series} AS series FROM {recipe.silver_table} UNION SELECT series FROM ({fact.present})", "true"
-    connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE reached AS WITH wanted AS MATERIALIZED ({wanted})
-        SELECT f.number, w.series, f.from_date,
-            coalesce(list_min(max({day}, {fact.reach + 1}) FILTER ({day} < f.from_date)), f.from_date) AS read_from,
-            coalesce(list_max(min({day}, {fact.reach}) FILTER ({day} > f.to_date)), f.to_date) AS build_to
-        FROM gold_files f JOIN wanted w ON {mine} LEFT JOIN {silver_rows(recipe, bulk)} s ON s.{series} = w.series
-        GROUP BY f.number, w.series, f.from_date, f.to_date"""
-    )
-
-
 def _build(
-    connection: duckdb.DuckDBPyConnection, recipe: Recipe, fact: Fact, bulk: Recipe | None = None, *, renamed: bool = False
+    connection: duckdb.DuckDBPyConnection, feed: Feed, fact: Fact, *, renamed: bool = False, since: date | None = None
 ) -> None:
-    """The temp view `built`: every gold row in reach as it must be.
+    """The temp view `built`: every gold row in reach as it must be. `since` is the day that `reach_of_files` gives.
 
     Its `act` is C, U, N, L for a row whose figures stay and come from another file now, or D for one that silver no longer has.
     """
+    recipe = feed.recipe
     day, series = identifier(recipe.date_column or ""), identifier(fact.series)
-    if recipe.per_ticker:
-        found = connection.execute(
-            f"SELECT DISTINCT s.{series} FROM {recipe.silver_table} s SEMI JOIN reached t ON s.{series} = t.series"
+    if recipe.per_ticker or recipe.symbol_column:
+        # Those that the dimension has are most of them, and need not be looked for among all rows.
+        new = connection.execute(
+            "SELECT series FROM reached EXCEPT SELECT symbol FROM gold.dim_instrument WHERE domain = ?", [recipe.domain]
         ).fetchall()
-        ensure_instruments(connection, recipe.domain, (row[0] for row in found))
+        if new:
+            among = [[name for (name,) in new]]
+            found = connection.execute(
+                f"SELECT DISTINCT series FROM ({feed.names(fact.series)}) WHERE series IN (SELECT unnest(?))", among
+            )
+            ensure_instruments(connection, recipe.domain, (row[0] for row in found.fetchall()))
     in_reach = "EXISTS (SELECT 1 FROM reached t WHERE t.series = {0}.series AND {0}.date BETWEEN t.from_date AND t.build_to)"
+    needed = f"""SELECT s.*, t.series AS _series FROM {feed.rows()} s
+        JOIN (SELECT series, min(read_from) AS low, max(build_to) AS high FROM reached GROUP BY series HAVING {{}}) t
+        ON s.{series} = t.series AND s.{day} BETWEEN t.low AND t.high AND {{}}"""
+    if since is None:
+        series_rows = needed.format("true", "true")
+    else:  # a day for all lets DuckDB pass over the blocks before it
+        bound = f"DATE '{since}'"
+        series_rows = needed.format(f"min(read_from) >= {bound}", f"s.{day} >= {bound}")
+        rare = f"SELECT 1 FROM reached WHERE read_from < {bound} LIMIT 1"
+        if connection.execute(rare).fetchone():
+            series_rows += f" UNION ALL {needed.format(f'min(read_from) < {bound}', 'true')}"
     connection.execute(
-        f"""CREATE OR REPLACE TEMP TABLE computed AS
-        WITH series_rows AS (SELECT s.*, t.series AS _series FROM {silver_rows(recipe, bulk)} s
-            JOIN (SELECT series, min(read_from) AS low, max(build_to) AS high FROM reached GROUP BY series) t
-            ON s.{series} = t.series AND s.{day} BETWEEN t.low AND t.high)
+        f"""CREATE OR REPLACE TEMP TABLE computed AS WITH series_rows AS ({series_rows})
         SELECT q.* FROM ({fact.query}) q WHERE {in_reach.format("q")} {fact.one_a_key if renamed else ""}"""
     )
     low, high = connection.execute("SELECT min(from_date), max(build_to) FROM reached").fetchone() or (None, None)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.gold.dimensions import has_renamed, siblings
 from ops_pipeline.gold.facts import fact_of
-from ops_pipeline.gold.rows import silver_rows, where_it_is
+from ops_pipeline.gold.rows import feed_of
 from ops_pipeline.ops.check_results import WAITING_FOR_GOLD_SQL
 from ops_pipeline.silver.typing_sql import identifier
 
@@ -26,6 +26,7 @@ def sample(
     salt: str,
     *,
     touched: bool,
+    leading: Recipe | None = None,
     bulk: Recipe | None = None,
 ) -> list[str]:
     """So many series that wait for nothing, with all symbols of their instruments; none where there is nothing to compare.
@@ -36,15 +37,17 @@ def sample(
         size: how many; None: all of them.
         salt: another text chooses other series.
         touched: only those of the registered table `touched`, where series are tickers.
+        leading: where the recipe's files continue another dataset's series, that one: the symbols of the files are looked at then.
         bulk: the dataset that continues it; while a file of it waits, nothing can be compared.
     """
-    fact = fact_of(recipe)
-    waiting = {ticker for (ticker,) in connection.execute(WAITING_FOR_GOLD_SQL, {"dataset": recipe.dataset_key}).fetchall()}
-    if waiting and not recipe.per_ticker:
+    leading = leading or recipe
+    fact = fact_of(leading)
+    waiting = {ticker for (ticker,) in connection.execute(WAITING_FOR_GOLD_SQL, {"dataset": leading.dataset_key}).fetchall()}
+    if waiting and not leading.per_ticker:
         return []
     if bulk and connection.execute(WAITING_FOR_GOLD_SQL, {"dataset": bulk.dataset_key}).fetchone():
         return []
-    series = identifier(fact.series)
+    series = identifier(recipe.symbol_column or fact.series)
     among = f" WHERE {series} IN (SELECT ticker FROM touched)" if touched and recipe.per_ticker else ""
     found = connection.execute(
         f"""SELECT series FROM (SELECT DISTINCT {series} AS series FROM {recipe.silver_table}{among})
@@ -79,7 +82,7 @@ def query(connection: duckdb.DuckDBPyConnection, recipe: Recipe, bulk: Recipe | 
         for v in fact.values
     )
     return f"""WITH series_rows AS (SELECT s.*, s.{identifier(fact.series)} AS _series
-                FROM {silver_rows(recipe, where_it_is(connection, bulk))} s WHERE list_contains($series, s.{identifier(fact.series)})),
+                FROM {feed_of(connection, recipe, bulk).rows()} s WHERE list_contains($series, s.{identifier(fact.series)})),
             computed AS (SELECT {columns} FROM (SELECT q.* FROM ({fact.query}) q {fact.one_a_key if renamed else ""})),
             present AS (SELECT DISTINCT {columns} FROM ({fact.present}) WHERE {chosen})
         SELECT concat_ws(' ', {key}) AS "where", CASE WHEN g.source IS NULL THEN 'gold lacks this row'

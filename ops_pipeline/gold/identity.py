@@ -13,7 +13,7 @@ import pyarrow as pa
 from ops_pipeline.gold.build import rebuild
 from ops_pipeline.gold.dimensions import instrument_id
 from ops_pipeline.gold.facts import fact_of
-from ops_pipeline.recipes.bulk import bulk_of
+from ops_pipeline.recipes.bulk import bulk_of, continued_by
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,7 +61,7 @@ def apply(connection: duckdb.DuckDBPyConnection, identities: Identities, recipes
     ids = {row.instrument_id for row in changed}
     symbols = {(row.domain, row.symbol) for row in changed} | _symbols_of(connection, ids)
     known = {r.dataset_key: r for r in recipes}
-    feeding = [r for r in known.values() if r.gold is not None and r.symbol_column is None and fact_of(r).of_instruments]
+    feeding = [r for r in known.values() if r.gold is not None and continued_by(r, known) is None and fact_of(r).of_instruments]
     for table in {fact_of(r).table for r in feeding}:
         connection.execute(f"DELETE FROM {table} WHERE list_contains(?, instrument_id)", [sorted(ids)])
     for row in gone:

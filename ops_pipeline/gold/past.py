@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ops_pipeline.gold.as_of import gold_query
+from ops_pipeline.gold.rows import feed_of
 from ops_pipeline.gold.series import FX_COLUMNS, PRICE_COLUMNS, SERIES_COLUMNS, Point, points, series_column
 from ops_pipeline.silver.as_of import change_times, default_clock, state_query
 from ops_pipeline.silver.typing_sql import identifier
@@ -57,15 +58,19 @@ def past_of(connection: duckdb.DuckDBPyConnection, recipe: Recipe, name: str) ->
     return Past(clock, [_EPOCH + timedelta(microseconds=us) for (us,) in reversed(found)])
 
 
-def points_as_of(connection: duckdb.DuckDBPyConnection, recipe: Recipe, name: str, column: str, moment: datetime) -> list[Point]:
+def points_as_of(
+    connection: duckdb.DuckDBPyConnection, recipe: Recipe, name: str, column: str, moment: datetime, bulk: Recipe | None = None
+) -> list[Point]:
     """The points of one series as they stood at a time, by the dataset's default clock: of gold where it feeds a fact, else of silver.
+
+    `bulk` is the dataset that continues it.
 
     Raises:
         ValueError: for a silver dataset without dates.
     """
     clock = default_clock(recipe)
     if recipe.gold is not None:
-        query = f"SELECT * FROM ({gold_query(recipe, clock, '$moment')}) WHERE series = $series"
+        query = f"SELECT * FROM ({gold_query(feed_of(connection, recipe, bulk), clock, '$moment')}) WHERE series = $series"
         return points(connection, query, "date", GOLD_COLUMNS[recipe.gold.object], {"series": name, "moment": moment})
     if recipe.date_column is None:
         raise ValueError(f"{recipe.dataset_key} has no dates")

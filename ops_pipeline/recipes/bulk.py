@@ -29,20 +29,23 @@ def continued_by(bulk: Recipe, recipes: Mapping[str, Recipe]) -> Recipe | None:
     return next(mine, None)
 
 
+def gold_from(recipe: Recipe, recipes: Mapping[str, Recipe]) -> tuple[Recipe, Recipe | None]:
+    """The dataset whose series a dataset's rows in gold belong to, and the bulk one that continues it; a bulk dataset may stand alone."""
+    leading = continued_by(recipe, recipes) or recipe
+    return leading, bulk_of(leading, recipes)
+
+
 def feeds_with(recipe: Recipe, other: Recipe) -> bool:
     """Whether one of two datasets continues the other, so that both feed one gold object."""
     return recipe.covered_by == other.dataset_key or other.covered_by == recipe.dataset_key
 
 
-def check_bulk(recipes: dict[str, Recipe], origin: Mapping[str, Path], packaged: Path) -> None:
-    """Refuses a `covered_by` that cannot be, and a bulk dataset that feeds gold and continues nothing.
-
-    A packaged one loses its gold object instead, where a user's recipes took what it continued.
+def check_bulk(recipes: dict[str, Recipe], origin: Mapping[str, Path]) -> None:
+    """Refuses a `covered_by` that cannot be; a bulk dataset feeds no gold where a user's recipes took the fact from what it continued.
 
     Args:
         recipes: those read so far; whole sources.
         origin: the file of each.
-        packaged: the folder of the packaged files.
 
     Raises:
         RecipeError: naming file, dataset and field.
@@ -57,6 +60,11 @@ def check_bulk(recipes: dict[str, Recipe], origin: Mapping[str, Path], packaged:
             raise RecipeError(
                 f"{where} {recipe.covered_by} is no dataset of {recipe.source} with a symbol_column and a date_column; name one."
             )
+        if recipe.refetch_on_restatement and not recipe.adjusted_by and not bulk.action_columns:
+            raise RecipeError(
+                f"{where} with refetch_on_restatement it needs adjusted_by, or action_columns in {recipe.covered_by}, or nothing tells that"
+                " the basis changed."
+            )
         if recipe.gold is None:
             continue
         if bulk.gold is None or bulk.gold.object != recipe.gold.object or set(bulk.gold.columns) != set(recipe.gold.columns):
@@ -68,10 +76,8 @@ def check_bulk(recipes: dict[str, Recipe], origin: Mapping[str, Path], packaged:
             raise RecipeError(f"{where} {recipe.covered_by} continues another dataset that feeds {recipe.gold.object} already.")
         continued.add(bulk.dataset_key)
     for key, recipe in recipes.items():
-        if recipe.symbol_column is not None and recipe.gold is not None and key not in continued:
-            if origin[key].parent != packaged:
-                raise RecipeError(
-                    f"{origin[key]}: dataset {key}, field gold: rows of many tickers continue those of a dataset by ticker; let one that"
-                    f" feeds {recipe.gold.object} say `covered_by: {key}`, or leave gold out."
-                )
+        if recipe.symbol_column is None or recipe.gold is None or key in continued:
+            continue
+        # What it continued no longer feeds the fact: a user's dataset does in its place.
+        if any(r.source == recipe.source and r is not recipe and r.gold_table == recipe.gold_table for r in recipes.values()):
             recipes[key] = Recipe.model_validate(recipe.model_dump(by_alias=True) | {"gold": None})

@@ -156,7 +156,7 @@ def load_catalogue(
         origin.update(dict.fromkeys(_add_file(catalogue, path, home), path))
         _check_tables(catalogue, origin)
         _check_facts(catalogue, origin)
-        check_bulk(catalogue.recipes, origin, PACKAGED)
+        check_bulk(catalogue.recipes, origin)
 
     waiting = cast("_Recipes", catalogue.recipes).waiting
     waiting.update({path.stem: partial(add, path) for path in packaged})
@@ -166,7 +166,7 @@ def load_catalogue(
         catalogue.complete()
     _check_tables(catalogue, origin)
     _check_facts(catalogue, origin)
-    check_bulk(catalogue.recipes, origin, PACKAGED)
+    check_bulk(catalogue.recipes, origin)
     _check_actions(catalogue, origin)
     for variable, value in (variables or {}).items():
         names = (plan_variable, _put_on_plan) if variable.upper().endswith("_PLAN") else (base_url_variable, _ask_elsewhere)

@@ -90,6 +90,12 @@ class Recipe(Asking):
     covered_by: str | None = Field(
         default=None, description="dataset with a symbol_column: a ticker whose days its answers hold is not asked for them"
     )
+    action_columns: dict[ColumnName, float] = Field(
+        default={}, description="columns that tell of a split or dividend of the row's day, each with the value that means none"
+    )
+    continues_only: bool = Field(
+        default=False, description="rows of a symbol_column's dataset feed gold behind a ticker's own history alone"
+    )
     max_reject_share: float = Field(default=0.05, ge=0, le=1)
     gold: GoldTarget | None = None
     checks: Checks | None = Field(default=None, description="what its rows must fulfil, where that does not follow from the rest")
@@ -176,14 +182,19 @@ class Recipe(Asking):
             symbol = by_name.get(self.symbol_column)
             if self.per_ticker or symbol is None or symbol.type is not ColumnType.TEXT or self.symbol_column not in self.key:
                 raise ValueError("symbol_column: names a column of type text in the key, of a dataset with per_ticker: false")
+        for name in self.action_columns:
+            if (
+                self.symbol_column is None
+                or name not in by_name
+                or by_name[name].type not in (ColumnType.DOUBLE, ColumnType.INTEGER)
+            ):
+                raise ValueError(f"action_columns: {name} must be a column of numbers, of a dataset with a symbol_column")
+        if self.continues_only and (self.symbol_column is None or self.gold is None):
+            raise ValueError("continues_only: belongs to a dataset with a symbol_column that feeds gold")
         if self.covered_by is None:
             return
         if not (self.per_ticker and self.mode is RequestMode.WINDOW and self.date_column in self.key):
             raise ValueError("covered_by: needs per_ticker: true, mode window and the date_column in the key")
-        if self.refetch_on_restatement and not self.adjusted_by:
-            raise ValueError(
-                "covered_by: with refetch_on_restatement it needs adjusted_by, or nothing tells that the basis changed"
-            )
 
     @property
     def dataset_key(self) -> str:
@@ -265,5 +276,7 @@ _LEFT_OUT_WHERE_ABSENT = (
     "adjusted_by",
     "symbol_column",
     "covered_by",
+    "action_columns",
+    "continues_only",
     "checks",
 )

@@ -1,4 +1,4 @@
-"""Bulk files: one answer a session for all symbols, which continues the history of the tickers that are wanted.
+"""Bulk files: one answer a session for all symbols, which feeds all of them and continues the history of the tickers that have one.
 
 Belongs here: which tickers are asked beside such files, what gold is made of, and where it came from. Does not belong here: the recipe's
 rules (`recipes` tests), periods (`test_modes`).
@@ -118,6 +118,14 @@ def expected(ticker: str, last: date, factor: float = 1.0) -> list[tuple[date, f
     return [(day, float(str(price(ticker, day)["close"])) * factor) for day in weekdays(FIRST, last)]
 
 
+def both_and(last: date, *files: date) -> dict[str, list[tuple[date, float]]]:
+    """The wanted tickers through a day, and the symbol that nobody asked for on the days of the files."""
+    return {
+        **{t: expected(t, last) for t in SYMBOLS[:2]},
+        "ZZZ": [(d, price_) for d, price_ in expected("ZZZ", last) if d in (SEEDED, *files)],
+    }
+
+
 def verdict(context: Context, ticker: str, today: date) -> tuple[OutcomeKind | None, str]:
     (item,) = verdicts(context, [key(ticker)], RunOptions(today=today))
     return item.verdict, item.reason
@@ -147,14 +155,14 @@ def test_a_files_symbols_continue_the_tickers_that_are_wanted(home: Context, mar
     assert market.asked() == [("bulk", NO_TICKER, day, day) for day in WEEK[:2]]
     pretended = replace(home, settings=home.settings.model_copy(update={"today": WEEK[1]}))
     assert find_gaps(pretended, list(home.universe()), utc_now()).found == [], "what the files hold is no gap"
-    assert fact(home) == {t: expected(t, WEEK[1]) for t in SYMBOLS[:2]}
+    assert fact(home) == both_and(WEEK[1], *WEEK[:2])
     with home.warehouse.reading() as connection:
         assert connection.execute("SELECT count(*), count(DISTINCT symbol) FROM silver.vendor_bulk").fetchone() == (9, 3)
         returns = connection.execute("SELECT count(*) FROM gold.fact_eod WHERE simple_return IS NULL").fetchone()
-        assert returns == (2,), "of the first day alone: the two join without a seam"
+        assert returns == (3,), "of the first day alone: the two join without a seam"
     rows = ledger(home, "dataset = 'bulk'")
     told = [(r.bronze_rows, r.silver_counts.created, r.gold_tablename, r.gold_rows_created) for r in rows]
-    assert told == [(3, 3, "gold.fact_eod", 0), *[(3, 3, "gold.fact_eod", 2)] * 2], "the first adds nothing to the history"
+    assert told == [(3, 3, "gold.fact_eod", 1), *[(3, 3, "gold.fact_eod", 3)] * 2], "the first adds nothing to the histories"
     assert_gold_is_what_silver_gives(home)
     assert_tidy(home)
 
@@ -183,11 +191,11 @@ def test_a_session_in_one_run_is_asked_of_the_file_alone(home: Context, market: 
     market.down |= set(weekdays(WEEK[-1], late))
     run(home, today=late)
     assert {(d, t) for d, t, *_ in market.asked() if d == "prices"} == {("prices", "AAA"), ("prices", "BBB")}
-    assert fact(home) == {t: expected(t, late) for t in SYMBOLS[:2]}
+    assert fact(home) == both_and(late, WEEK[0])
     # When the files come after all, the tickers' own rows stand.
     market.down.clear()
     run(home, today=late)
-    assert fact(home) == {t: expected(t, late) for t in SYMBOLS[:2]}
+    assert fact(home) == both_and(late, *weekdays(WEEK[0], late))
     assert_gold_is_what_silver_gives(home)
 
 
@@ -199,10 +207,10 @@ def test_a_ticker_that_a_file_lacks_is_asked_by_itself(home: Context, market: Ma
     run(home, today=WEEK[2])
     # From the end of its own history, so that this has no hole.
     assert market.asked() == [("prices", "BBB", SEEDED - timedelta(days=2), WEEK[2])]
-    assert fact(home) == {t: expected(t, WEEK[2]) for t in SYMBOLS[:2]}
+    assert fact(home) == both_and(WEEK[2], *WEEK[:3])
     run(home, today=WEEK[3])
     assert market.asked() == [("bulk", NO_TICKER, WEEK[3], WEEK[3])]
-    assert fact(home) == {t: expected(t, WEEK[3]) for t in SYMBOLS[:2]}
+    assert fact(home) == both_and(WEEK[3], *WEEK[:4])
     assert_gold_is_what_silver_gives(home)
 
 
@@ -259,7 +267,7 @@ def test_a_restated_file_changes_gold_and_a_replay_changes_nothing(home: Context
     run(home, PartitionKey(NO_TICKER, BULK), today=WEEK[1], from_date=WEEK[1])
     assert fact(home)["AAA"] == [*expected("AAA", WEEK[0]), *expected("AAA", WEEK[1], 1.5)[-1:]]
     newest = ledger(home, "dataset = 'bulk'")[-1]
-    assert (newest.silver_counts.updated, newest.gold_rows_updated) == (3, 2)
+    assert (newest.silver_counts.updated, newest.gold_rows_updated) == (3, 3)
     assert_gold_is_what_silver_gives(home)
     before = contents(home)
     for name, run_id in (("vendor.prices", "replay-1"), (BULK, "replay-2")):
@@ -272,9 +280,105 @@ def test_a_restated_file_changes_gold_and_a_replay_changes_nothing(home: Context
 def test_a_run_that_stops_before_gold_is_finished_by_the_next(home: Context, market: Market) -> None:
     run(home, today=WEEK[0], layers=frozenset({"bronze"}))
     run(home, today=WEEK[0], layers=frozenset({"silver"}))
-    assert fact(home) == {t: expected(t, SEEDED) for t in SYMBOLS[:2]}
+    assert fact(home) == both_and(SEEDED)
     market.asked()
     run(asking(home, market), today=WEEK[0])
     assert market.asked() == []
-    assert fact(home) == {t: expected(t, WEEK[0]) for t in SYMBOLS[:2]}
+    assert fact(home) == both_and(WEEK[0], WEEK[0])
     assert_tidy(home)
+
+
+class Paying(Market):
+    """Files that tell of the dividends of their day: from a dividend on, prices before it are adjusted anew."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.paid: dict[str, date] = {}
+        self.now = SEEDED
+
+    def price(self, ticker: str, day: date) -> dict[str, Any]:
+        on = self.paid.get(ticker, date.max)
+        record = price(ticker, day)
+        close = float(str(record["close"]))
+        return {**record, "adjClose": close / 2 if day < on <= self.now else close, "dividend": 1.0 if day == on else 0.0}
+
+
+def paying(*, covered: bool = True) -> list[Recipe]:
+    own, bulk = recipes(refetch_on_restatement=True, covered_by=BULK if covered else None)[:2]
+    columns = [*COLUMNS, {"name": "dividend", "type": "double"}]
+    told = Recipe.model_validate(bulk.model_dump(by_alias=True) | {"columns": columns, "action_columns": {"dividend": 0}})
+    return [own, told] if covered else [told]
+
+
+def adjusted(context: Context, ticker: str) -> dict[date, float | None]:
+    with context.warehouse.reading() as connection:
+        found = connection.execute(
+            "SELECT f.date, f.adjusted_close FROM gold.fact_eod f JOIN gold.dim_instrument USING (instrument_id) WHERE symbol = ?",
+            [ticker],
+        ).fetchall()
+    return dict(found)
+
+
+def test_a_dividend_in_a_file_ends_its_cover_and_no_two_bases_meet(tmp_path: Path) -> None:
+    market = Paying()
+    context = make_home(tmp_path, market, recipes=paying(), tickers=SYMBOLS[:2])
+    market.paid = {"AAA": WEEK[1], "ZZZ": WEEK[1]}
+    for day in (SEEDED, *WEEK[:2]):
+        market.now = day
+        run(context, today=day)
+    assert max(adjusted(context, "AAA")) == WEEK[0], "the file's row is on another basis than the history: it waits for that"
+    assert max(adjusted(context, "BBB")) == WEEK[1]
+    closes = {day: float(str(price("ZZZ", day)["close"])) for day in (SEEDED, *WEEK[:2])}
+    assert adjusted(context, "ZZZ") == {day: closes[day] if day == WEEK[1] else None for day in closes}, "of its own files alone"
+    assert_gold_is_what_silver_gives(context)
+    market.asked()
+    market.now = WEEK[2]
+    run(context, today=WEEK[2])
+    assert market.asked() == [("bulk", NO_TICKER, WEEK[2], WEEK[2]), ("prices", "AAA", FIRST, WEEK[2])]
+    told = adjusted(context, "AAA")
+    assert told == {day: market.price("AAA", day)["adjClose"] for day in weekdays(FIRST, WEEK[2])}, "one basis, through today"
+    assert verdict(context, "AAA", WEEK[2])[0] is OutcomeKind.UP_TO_DATE
+    assert_gold_is_what_silver_gives(context)
+
+
+def test_only_the_files_feed_gold_where_nobody_asks_for_a_ticker(tmp_path: Path) -> None:
+    """With and without a dataset by ticker beside them; what comes by itself later takes the place of the files' rows before it."""
+    for name, covered in (("beside", True), ("alone", False)):
+        market = Paying()
+        context = make_home(tmp_path / name, market, recipes=paying(covered=covered), tickers=[])
+        for day in (SEEDED, *WEEK[:2]):
+            run(context, PartitionKey(NO_TICKER, BULK), today=day)
+        days = (SEEDED, *WEEK[:2])
+        assert fact(context) == {t: [p for p in expected(t, WEEK[1]) if p[0] in days] for t in SYMBOLS}
+        with context.warehouse.reading() as connection:
+            (trail, *_) = explain(connection, context.catalogue.recipes.values(), "ZZZ", WEEK[0])
+        assert trail.gold is not None
+    context = make_home(tmp_path / "beside", market, recipes=paying(), tickers=["ZZZ"])
+    run(context, key("ZZZ"), today=WEEK[0], from_date=WEEK[0])
+    assert fact(context)["ZZZ"] == [p for p in expected("ZZZ", WEEK[1]) if p[0] >= WEEK[0]], (
+        "before its own first day nothing of files"
+    )
+    assert_gold_is_what_silver_gives(context)
+
+
+def test_files_that_only_continue_leave_the_others_in_silver(tmp_path: Path, market: Market) -> None:
+    own, bulk = recipes()
+    narrow = Recipe.model_validate(bulk.model_dump(by_alias=True) | {"continues_only": True})
+    context = make_home(tmp_path, market, recipes=[own, narrow], tickers=SYMBOLS[:2])
+    for day in (SEEDED, WEEK[0]):
+        run(context, today=day)
+    assert fact(context) == {t: expected(t, WEEK[0]) for t in SYMBOLS[:2]}
+    wide = make_home(tmp_path, market, recipes=[own, bulk], tickers=SYMBOLS[:2])
+    run(wide, today=WEEK[1])
+    assert fact(wide) == both_and(WEEK[1], *WEEK[:2]), "a symbol that is new in gold comes with its earlier days"
+
+
+def test_a_symbol_with_few_days_stands_in_gold_as_after_a_rebuild(tmp_path: Path, market: Market) -> None:
+    """More sessions than a formula looks back: one symbol is in every file, one in a few of them."""
+    days = weekdays(SEEDED, SEEDED + timedelta(days=110))
+    market.lacking = {("ZZZ", day) for n, day in enumerate(days) if n % 25 and day != days[-1]}
+    context = make_home(tmp_path, market, recipes=recipes(), tickers=[])
+    run(context, PartitionKey(NO_TICKER, BULK), today=days[-2])
+    run(context, PartitionKey(NO_TICKER, BULK), today=days[-1])
+    assert [len(rows) for rows in fact(context).values()] == [len(days), len(days), 5]
+    assert_gold_is_what_silver_gives(context)

@@ -103,20 +103,25 @@ CHANGES: dict[str, tuple[Any, bool]] = {
     "adjusted_by": (["sample.splits"], False),
     "symbol_column": ("name", True),
     "covered_by": ("sample.bulk", False),
+    "action_columns": ({"close": 0}, True),
+    "continues_only": (True, True),
     "max_reject_share": (0, False),
     "checks": ({"sample": 9}, False),
     "gold": (None, False),
 }
 
+OF_MANY: dict[str, Any] = {
+    "per_ticker": False,
+    "columns": [*price_fields()["columns"], {"name": "name", "type": "text", "required": True}],
+    "key": ["name", "date"],
+}
+
 MORE: dict[str, dict[str, Any]] = {
     "date_column": {"mode": "snapshot", "gold": None},
     "adjusted_by": {"refetch_on_restatement": True},
-    "symbol_column": {
-        "per_ticker": False,
-        "gold": None,
-        "columns": [*price_fields()["columns"], {"name": "name", "type": "text", "required": True}],
-        "key": ["name", "date"],
-    },
+    "symbol_column": {**OF_MANY, "gold": None},
+    "action_columns": {**OF_MANY, "symbol_column": "name"},
+    "continues_only": {**OF_MANY, "symbol_column": "name"},
     "past_days": {"mode": "rolling", "future_days": 9},
     "future_days": {"mode": "rolling", "past_days": 9},
     "last_n": {"mode": "last_n"},
