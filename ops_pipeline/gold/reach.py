@@ -143,12 +143,13 @@ def reach_of_files(connection: duckdb.DuckDBPyConnection, feed: Feed, fact: Fact
             coalesce(list_max(min({day}, {fact.reach}) FILTER ({day} > f.to_date)), f.to_date) AS build_to
         FROM {{}} f JOIN wanted w ON {mine} LEFT JOIN {{}} s ON s.{series} = w.series
         GROUP BY f.number, w.series, f.from_date, f.to_date"""
+    usual: date | None
     (usual,) = connection.execute("SELECT quantile_disc(from_date, 0.1) FROM gold_files").fetchone() or (None,)
     if feed.bulk is None or usual is None:
         connection.execute(f"CREATE OR REPLACE TEMP TABLE reached AS {found.format('gold_files', feed.rows())}")
         connection.execute("DROP TABLE gold_files")
         return None
-    since = usual - _window(fact)
+    since: date = usual - _window(fact)
     newest = f"(SELECT * FROM {feed.rows()} s WHERE {day} >= DATE '{since}')"
     ordinary = f"(SELECT * FROM gold_files WHERE from_date >= DATE '{usual}')"
     enough = f"HAVING count(*) FILTER ({day} < f.from_date) > {fact.reach}"
