@@ -22,6 +22,10 @@ if TYPE_CHECKING:
 Chart = alt.Chart | alt.LayerChart | alt.FacetChart
 
 LABELLED_STEPS = 45
+AXIS_HEIGHT = 70
+"""What an axis with its title takes of a chart's height, in pixels; the rest is the bars'."""
+
+STEP_COLOURS = {**STAGE_COLOURS, "failed": COLOURS["failed"]}
 
 
 def _values(rows: list[dict[str, Any]]) -> alt.Data:
@@ -54,20 +58,20 @@ def gantt(steps: Sequence[Step]) -> Chart:
     places = {label: number for number, label in enumerate(dict.fromkeys(s.label for s in steps))}
     labelled = len(places) <= LABELLED_STEPS
     began = min(s.start for s in steps)
+    # A stage of a millisecond would be invisible.
+    shortest = max(0.004, (max(s.end for s in steps) - began).total_seconds() * 0.006)
     rows = [
         {
             "file": s.label,
             "place": places[s.label],
             "stage": "failed" if s.status == "failed" else s.stage,
             "from": (s.start - began).total_seconds(),
-            # A stage of a millisecond would be invisible.
-            "to": max((s.end - began).total_seconds(), (s.start - began).total_seconds() + 0.004),
+            "to": max((s.end - began).total_seconds(), (s.start - began).total_seconds() + shortest),
             "seconds": (s.end - s.start).total_seconds(),
             "status": s.status,
         }
         for s in steps
     ]
-    stages = [*STAGE_COLOURS, "failed"]
     y = (
         alt.Y(
             "file:N", sort=list(places), title=None, axis=alt.Axis(labelLimit=200, ticks=False, domain=False, labelOverlap=False)
@@ -76,7 +80,7 @@ def gantt(steps: Sequence[Step]) -> Chart:
         else alt.Y("place:O", title="files in order of start", axis=alt.Axis(labels=False, ticks=False))
     )
     drawn: alt.Chart = (
-        _chart(rows, max(120, 20 * len(places)) if labelled else 420)
+        _chart(rows, 22 * len(places) + AXIS_HEIGHT if labelled else 420)
         .mark_bar(cornerRadius=2, height={"band": 0.72} if labelled else {"band": 1})
         .encode(
             x=alt.X("from:Q", title="seconds after the run began", axis=alt.Axis(tickCount=6)),
@@ -84,8 +88,8 @@ def gantt(steps: Sequence[Step]) -> Chart:
             y=y,
             color=alt.Color(
                 "stage:N",
-                scale=alt.Scale(domain=stages, range=[*STAGE_COLOURS.values(), COLOURS["failed"]]),
-                legend=alt.Legend(orient="top", title=None, direction="horizontal", symbolType="square"),
+                scale=alt.Scale(domain=list(STEP_COLOURS), range=list(STEP_COLOURS.values())),
+                legend=None,  # the page has one that wraps on a phone
             ),
             tooltip=["file:N", "stage:N", "status:N", alt.Tooltip("seconds:Q", format=".3f")],
         )
@@ -111,7 +115,7 @@ def watermark(steps: Sequence[WatermarkStep]) -> Chart:
         _chart(rows, 190)
         .mark_line(interpolate="step-after", point=alt.OverlayMarkDef(size=38, filled=True, color=LINE), color=LINE)
         .encode(
-            x=alt.X("known:T", title="stored at (UTC)", scale=alt.Scale(type="utc")),
+            x=alt.X("known:T", title="stored at (UTC)", scale=alt.Scale(type="utc"), axis=alt.Axis(format="%d %b", tickCount=6)),
             y=alt.Y("watermark:T", title="watermark", scale=alt.Scale(type="utc"), axis=alt.Axis(format="%Y-%m-%d")),
             tooltip=[
                 alt.Tooltip("at:N", title="stored at"),

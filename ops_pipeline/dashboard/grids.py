@@ -10,7 +10,10 @@ from html import escape
 from math import sqrt
 from typing import TYPE_CHECKING
 
-from ops_pipeline.dashboard.markup import address, counts
+from ops_pipeline.clock import utc_now
+from ops_pipeline.dashboard.markup import address, counts, sessions_behind
+from ops_pipeline.dashboard.markup import share as percent
+from ops_pipeline.dashboard.models import UNKNOWN
 from ops_pipeline.ops.worst import GRAVITY
 
 if TYPE_CHECKING:
@@ -30,7 +33,9 @@ def year_of_days(days: Sequence[Day], year: int) -> str:
     first = date(year, 1, 1)
     cells = ["<span></span>", *(f"<span>{name if n % 2 == 0 else ''}</span>" for n, name in enumerate(_WEEKDAYS))]
     monday = first - timedelta(days=first.weekday())
-    while monday.year <= year:
+    # A year that goes on ends with this week, and a phone shows its end: the newest runs.
+    last = min(date(year, 12, 31), max([utc_now().date(), *known]))
+    while monday <= last:
         week = [monday + timedelta(days=n) for n in range(7)]
         begins = next((d for d in week if d.day == 1 and d.year == year), None)
         cells.append(f"<span>{f'{begins:%b}' if begins else ''}</span>")
@@ -38,8 +43,8 @@ def year_of_days(days: Sequence[Day], year: int) -> str:
         monday += timedelta(days=7)
     legend = "".join(f'<span><b class="op-fill-{word}"></b>{word.replace("_", " ")}</span>' for word in GRAVITY)
     return (
-        f'<div class="op-scroll" tabindex="0" role="region" aria-label="Calendar of {year}"><div class="op-year">{"".join(cells)}</div>'
-        f'<div class="op-legend">{legend}<span>larger: more files</span></div></div>'
+        f'<div class="op-scroll op-late" tabindex="0" role="region" aria-label="Calendar of {year}">'
+        f'<div class="op-year">{"".join(cells)}</div></div><div class="op-legend">{legend}<span>larger: more files</span></div>'
     )
 
 
@@ -77,17 +82,15 @@ def _square(cell: Cell | None) -> str:
         return "<td></td>"
     share = cell.share
     if share is None:
-        words, ground = "no dates", "color-mix(in srgb, #8795a5 14%, transparent)"
+        words, ground = UNKNOWN, "color-mix(in srgb, #8795a5 14%, transparent)"
     else:
-        # Never rounded up to the whole: 99.98 % is not covered.
-        percent = int(share * 1000) / 10
         gaps = f" <small>{len(cell.gaps)} gap{'s' if len(cell.gaps) > 1 else ''}</small>" if cell.gaps else ""
-        words = f"{percent:g} %{gaps}"
+        words = f"{percent(share)}{gaps}"
         mixed = f"color-mix(in srgb, #2f9e6e {max(0.0, share - 0.5) * 200:.0f}%, {_low(share)})"
         ground = f"color-mix(in srgb, {mixed} 42%, transparent)"
     span = f"{cell.from_date} to {cell.to_date}" if cell.from_date else "no data"
     told = escape(
-        f"{cell.ticker} {cell.dataset}: {span}, {cell.behind:,} sessions behind, {cell.failed:,} files failed", quote=True
+        f"{cell.ticker} {cell.dataset}: {span}, {sessions_behind(cell.behind)}, {cell.failed:,} files failed", quote=True
     )
     target = escape(address("partition", dataset=cell.dataset, ticker=cell.ticker), quote=True)
     return f'<td><a href="{target}" title="{told}" style="background:{ground}">{words}</a></td>'

@@ -6,6 +6,7 @@ here: what is shown (`views`), colours (`theme`).
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import date, datetime
 from html import escape
@@ -15,7 +16,7 @@ from urllib.parse import urlencode
 from ops_pipeline.dashboard.theme import TONES
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
 SHORT_ID = 8
 """As many digits of an id as tables show, and as the command line shows."""
@@ -59,6 +60,11 @@ def markup(value: object) -> str:
             return escape(str(value))
 
 
+def sentence(text: str) -> Html:
+    """A text of the program, in which names and commands stand between backticks."""
+    return Html(re.sub(r"`([^`]+)`", r'<code class="op-code">\1</code>', escape(text)))
+
+
 def size(count: int | None) -> str:
     """Bytes as people say them."""
     if count is None:
@@ -80,10 +86,21 @@ def seconds(taken: float) -> str:
 
 
 def span(low: date | None, high: date | None) -> Html:
-    """Two days, or one where both are the same."""
+    """Two days, or one where both are the same; a line breaks between them and not at their hyphens."""
     if low is None or high is None:
         return Html(markup(None))
-    return Html(low.isoformat() if low == high else f"{low.isoformat()} to {high.isoformat()}")
+    days = [low] if low == high else [low, high]
+    return Html(" to ".join(f'<span class="op-nowrap">{day.isoformat()}</span>' for day in days))
+
+
+def share(part: float | None) -> str:
+    """A share in per cent, never rounded up to the whole: of 99.98 % something is missing."""
+    return ABSENT if part is None else f"{int(part * 1000) / 10:g} %"
+
+
+def sessions_behind(count: int) -> str:
+    """How far something is behind, in words."""
+    return f"{count:,} session{'' if count == 1 else 's'} behind"
 
 
 def address(page: str, /, **query: object) -> str:
@@ -104,7 +121,7 @@ def run_link(run_id: str) -> Html:
 
 def badge(word: str, tone: str | None = None) -> Html:
     """A status in its colour; the word itself says what it is."""
-    return Html(f'<span class="op-badge op-{tone or TONES.get(word, "quiet")}">{escape(word)}</span>')
+    return Html(f'<span class="op-badge op-{tone or TONES.get(word, "quiet")}">{escape(word.replace("_", " "))}</span>')
 
 
 def counts(figures: dict[str, int]) -> str:
@@ -159,7 +176,13 @@ def table(label: str, columns: Sequence[Column], rows: Iterable[Sequence[object]
     return f'<div class="op-scroll" {named}><table class="op-table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div>'
 
 
+def legend(colours: Mapping[str, str]) -> str:
+    """What the colours of a chart mean; it wraps where the page is narrow."""
+    entries = "".join(f'<span style="color:{colour}"><b></b><i>{escape(word)}</i></span>' for word, colour in colours.items())
+    return f'<div class="op-legend">{entries}</div>'
+
+
 def empty(title: str, advice: str, command: str = "") -> str:
     """What stands where there is nothing to show: why, and what to run."""
     told = f" <code>{escape(command)}</code>" if command else ""
-    return f'<div class="op-empty"><strong>{escape(title)}</strong>{escape(advice)}{told}</div>'
+    return f'<div class="op-empty"><strong>{escape(title)}</strong>{sentence(advice).text}{told}</div>'

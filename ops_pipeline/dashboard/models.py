@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
 
-FRESH, LATE, STALE, ENDED, UNKNOWN = "fresh", "late", "stale", "ended", "no dates"
+FRESH, LATE, STALE, ENDED, UNKNOWN = "fresh", "late", "stale", "ended", "no schedule"
 
 # Sessions behind: one is what an evening run has not fetched yet, a week is a fault that nobody noticed.
 LATE_SESSIONS = 5
@@ -54,7 +54,8 @@ class Freshness:
         state: what the ledger holds.
         expected: the last day that a run could have by now; None where dates do not matter.
         behind: expected sessions after the last stored date.
-        verdict: fresh, late (a few sessions), stale, ended (nothing is expected any more) or no dates.
+        verdict: fresh, late (a few sessions), stale, ended (nothing is expected any more) or no schedule (nobody can say of which day
+            it should have rows by now).
     """
 
     state: DatasetState

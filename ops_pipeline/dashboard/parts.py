@@ -110,6 +110,8 @@ def runs_table(runs: Iterable[RunSummary]) -> str:
         m.Column("files", "num"),
         m.Column("stored", "num"),
         m.Column("failed", "num"),
+        m.Column("deferred", "num"),
+        m.Column("not in plan", "num"),
         m.Column("empty", "num"),
         m.Column("unchanged", "num"),
         m.Column("silver created", "num"),
@@ -126,6 +128,8 @@ def runs_table(runs: Iterable[RunSummary]) -> str:
             r.files,
             r.bronze.get("stored", 0),
             m.badge(f"{r.failed_files:,}", "failed") if r.failed_files else 0,
+            r.bronze.get("deferred", 0),
+            r.bronze.get("not_in_plan", 0),
             r.bronze.get("empty", 0),
             r.bronze.get("unchanged", 0),
             r.silver_rows.get("created", 0),
@@ -148,13 +152,11 @@ def partition_link(ticker: str, dataset: str, label: str) -> m.Html:
     return m.link(label, m.address("partition", dataset=dataset, ticker=ticker))
 
 
-def files_table(files: Iterable[DatasetInjestion], label: str, *, with_run: bool = False) -> str:
-    """Files with what became of them in each layer."""
+def files_table(files: Iterable[DatasetInjestion], label: str, *, of_one: bool = False) -> str:
+    """Files with what became of them in each layer: of one run, with their partitions, or of one partition, with their runs."""
     columns = [
         m.Column("file"),
-        *([m.Column("run")] if with_run else []),
-        m.Column("ticker"),
-        m.Column("dataset", "nowrap"),
+        *([m.Column("run")] if of_one else [m.Column("ticker"), m.Column("dataset", "nowrap")]),
         m.Column("status"),
         m.Column("asked at (UTC)", "nowrap"),
         m.Column("took", "num"),
@@ -176,9 +178,7 @@ def files_table(files: Iterable[DatasetInjestion], label: str, *, with_run: bool
         gold = f.gold_injest_end_time is not None
         return (
             file_link(f),
-            *([m.run_link(f.run_id)] if with_run else []),
-            partition_link(f.ticker, f.dataset_key, f.ticker),
-            f.dataset_key,
+            *([m.run_link(f.run_id)] if of_one else [partition_link(f.ticker, f.dataset_key, f.ticker), f.dataset_key]),
             m.badge(f.status),
             began,
             m.seconds((ended - began).total_seconds()) if began and ended else None,

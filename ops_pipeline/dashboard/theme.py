@@ -91,6 +91,7 @@ STYLE: Final = f"""<style>
 .op-head p {{ margin: 0.15rem 0 0; color: var(--op-quiet); }}
 .op-h2 {{ font-size: 1.02rem; font-weight: 650; margin: 0.9rem 0 0.1rem; padding: 0; }}
 .op-note {{ color: var(--op-quiet); margin: 0; font-size: 0.88rem; overflow-wrap: anywhere; }}
+.op-note + .op-scroll, .op-note + .op-empty, .op-h2 + .op-scroll, .op-h2 + .op-empty, .op-scroll + .op-scroll {{ margin-top: 0.55rem; }}
 .op-tiles {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(148px, 1fr)); gap: 0.6rem; }}
 .op-tile {{ border: 1px solid var(--op-line); border-radius: 8px; padding: 0.6rem 0.8rem 0.65rem; min-width: 0; }}
 .op-name, .op-detail {{ color: var(--op-quiet); font-size: 0.8rem; }}
@@ -104,7 +105,9 @@ STYLE: Final = f"""<style>
 .op-table tbody tr:hover {{ background: var(--op-soft); }}
 .op-table .op-num {{ text-align: right; white-space: nowrap; }}
 .op-table .op-nowrap {{ white-space: nowrap; }}
-.op-table .op-wide {{ min-width: 18rem; overflow-wrap: anywhere; }}
+.op-table .op-wide {{ min-width: 14rem; overflow-wrap: anywhere; }}
+.op-table .op-code {{ overflow-wrap: normal; white-space: nowrap; }}
+.op-nowrap {{ white-space: nowrap; }}
 .op-badge {{ display: inline-block; padding: 0.02rem 0.5rem; border-radius: 99px; font-size: 0.8rem; font-weight: 600;
   white-space: nowrap; }}
 .op-facts {{ border-collapse: collapse; font-size: 0.88rem; }}
@@ -113,19 +116,23 @@ STYLE: Final = f"""<style>
 .op-facts td {{ overflow-wrap: anywhere; font-variant-numeric: tabular-nums; }}
 .op-year {{ display: grid; grid-auto-flow: column; grid-template-rows: 1.2rem repeat(7, 18px); grid-auto-columns: minmax(18px, 25px);
   gap: 2px; width: max-content; min-width: 100%; padding: 0.2rem 0.6rem 0.5rem; }}
+.op-late {{ direction: rtl; }}
+.op-late > * {{ direction: ltr; }}
 .op-year > span {{ font-size: 0.72rem; color: var(--op-quiet); line-height: 18px; white-space: nowrap; }}
 .op-year > i, .op-year > a {{ border-radius: 3px; background: var(--op-soft);
   display: flex; align-items: center; justify-content: center; }}
 .op-year b {{ display: block; border-radius: 3px; background: currentColor; }}
-.op-legend {{ display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; font-size: 0.78rem; color: var(--op-quiet); padding: 0 0.6rem 0.5rem; }}
+.op-legend {{ display: flex; flex-wrap: wrap; gap: 0.2rem 1rem; font-size: 0.78rem; color: var(--op-quiet); padding: 0.4rem 0.6rem 0; }}
 .op-legend b {{ display: inline-block; width: 10px; height: 10px; border-radius: 2px; background: currentColor; margin-right: 0.35rem; }}
+.op-legend i {{ font-style: normal; color: var(--op-quiet); }}
 .op-heat td {{ text-align: center; padding: 0; border: 2px solid transparent; background-clip: padding-box; }}
 .op-heat td a, .op-heat td span {{ display: block; padding: 0.3rem 0.6rem; border-radius: 4px; white-space: nowrap; color: inherit; }}
 .op-heat tbody th {{ background: none; color: inherit; font-weight: 500; font-size: 0.85rem; position: sticky; left: 0; }}
 .op-heat td small {{ opacity: 0.85; }}
 .op-empty {{ border: 1px dashed var(--op-line); border-radius: 8px; padding: 1.6rem 1.2rem; text-align: center; color: var(--op-quiet); }}
 .op-empty strong {{ color: light-dark(#1b2733, #e3e9f0); display: block; margin-bottom: 0.3rem; }}
-.op-empty code, .op-code {{ font-family: ui-monospace, Menlo, Consolas, monospace; font-size: 0.85rem; background: var(--op-soft);
+.op-empty code, .op-note code,
+.op-code {{ font-family: ui-monospace, Menlo, Consolas, monospace; font-size: 0.85rem; background: var(--op-soft);
   color: inherit; padding: 0.1rem 0.4rem; border-radius: 4px; border: 1px solid var(--op-line); overflow-wrap: anywhere; }}
 .op-text {{ font-family: ui-monospace, Menlo, Consolas, monospace; font-size: 0.8rem; line-height: 1.5; white-space: pre-wrap; margin: 0;
   overflow-wrap: anywhere; padding: 0.8rem; border: 1px solid var(--op-line); border-radius: 8px; background: var(--op-soft);

@@ -39,7 +39,7 @@ def show(repository: Repository) -> None:
                 variable,
                 m.Html(f'<code class="op-code">{m.markup(masked(value))}</code>') if value is not None else None,
                 m.badge("set") if os.environ.get(variable) else m.badge("default", "quiet"),
-                field.description,
+                m.sentence(field.description or ""),
             )
         )
     for variable, value in source_variables().items():

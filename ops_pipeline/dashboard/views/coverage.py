@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.dashboard import markup as m
 from ops_pipeline.dashboard.grids import coverage_map
-from ops_pipeline.dashboard.models import LATE_SESSIONS
+from ops_pipeline.dashboard.models import LATE_SESSIONS, UNKNOWN
 from ops_pipeline.dashboard.parts import choice, filters, html, offset, pager, partition_link, reset_page_on_change, word
 from ops_pipeline.ops.queries import RunFilter
 
@@ -51,7 +51,7 @@ def verdict(cell: Cell) -> m.Html:
     if cell.gaps:
         return m.badge("gaps", "warn")
     if not cell.sessions:
-        return m.badge("no dates", "quiet")
+        return m.badge(UNKNOWN, "quiet")
     if cell.behind > LATE_SESSIONS:
         return m.badge("stale")
     return m.badge("late") if cell.behind else m.badge("complete", "ok")
@@ -80,7 +80,7 @@ def coverage_table(cells: list[Cell]) -> str:
             verdict(c),
             c.from_date,
             c.to_date,
-            None if c.share is None else f"{c.share:.1%}",
+            m.share(c.share),
             c.behind if c.sessions else None,
             m.Html("<br>".join(m.span(a, b).text for a, b in c.gaps[:3]) + (" …" if len(c.gaps) > 3 else "")) if c.gaps else None,
             c.files,

@@ -49,7 +49,7 @@ def _tiles(row: DatasetInjestion) -> list[tuple[str, object, object]]:
         (
             "Asked for",
             m.Html(f'<span style="font-size:0.95rem">{asked.text}</span>'),
-            f"HTTP {row.bronze_status_code or m.ABSENT}",
+            f"HTTP {row.bronze_status_code}" if row.bronze_status_code else "",
         ),
         (
             "Dates in it",

@@ -51,7 +51,7 @@ def show(repository: Repository) -> None:
             for f in restated[:10]
         )
         html(m.subheading("Restatements", m.Html(f"Files that changed rows silver already had: {told}")))
-    html(m.subheading("Files", "Newest first."), files_table(found.files.items, "Files of the partition", with_run=True))
+    html(m.subheading("Files", "Newest first."), files_table(found.files.items, "Files of the partition", of_one=True))
     pager(found.files, PAGE_FILES, "files")
 
 
@@ -62,9 +62,9 @@ def _series(ticker: str) -> str | None:
 def _tiles(cell: Cell) -> list[tuple[str, object, object]]:
     small = '<span style="font-size:1rem">{}</span>'
     return [
-        ("Covered", None if cell.share is None else f"{cell.share:.1%}", f"{cell.covered:,} of {cell.sessions:,} sessions"),
+        ("Covered", m.share(cell.share), f"{cell.covered:,} of {cell.sessions:,} sessions"),
         ("From", m.Html(small.format(m.markup(cell.from_date))), "first date in an answer"),
-        ("To", m.Html(small.format(m.markup(cell.to_date))), f"{cell.behind:,} sessions behind" if cell.sessions else ""),
+        ("To", m.Html(small.format(m.markup(cell.to_date))), m.sessions_behind(cell.behind) if cell.sessions else ""),
         ("Gaps", len(cell.gaps), ""),
         ("Files", cell.files, f"{cell.failed:,} failed, {cell.pending:,} waiting"),
         ("Last answer", m.Html(small.format(m.markup(cell.last_answer))), ""),

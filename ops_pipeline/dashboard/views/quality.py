@@ -50,18 +50,18 @@ def _data(found: Quality) -> str:
     if not found.data_checks:
         return m.empty("No check was made yet.", "A run makes them at its end; ops-pipeline checks --run makes them now.")
     columns = [
+        m.Column("result"),
         m.Column("dataset", "nowrap"),
         m.Column("check", "nowrap"),
-        m.Column("result"),
         m.Column("findings", "num"),
         m.Column("first", "wide"),
         m.Column("checked (UTC)", "nowrap"),
     ]
     rows = [
         (
+            m.badge("passed" if c.passed else {"error": "failed", "warn": "warning"}[c.severity]),
             c.dataset_key,
             c.check_name.replace("_", " "),
-            m.badge("passed" if c.passed else {"error": "failed", "warn": "warning"}[c.severity]),
             c.findings,
             f"{c.first_findings[0].where}: {c.first_findings[0].what}" if c.first_findings else None,
             c.checked_at,
@@ -75,8 +75,8 @@ def _reconciled(found: Quality) -> str:
     if not found.reconciled:
         return m.empty("Nothing was compared yet.", "Under Dagster it is done weekly; by hand with", "ops-pipeline reconcile")
     columns = [
-        m.Column("what should hold", "wide"),
         m.Column("result"),
+        m.Column("what should hold", "wide"),
         m.Column("looked at", "num"),
         m.Column("not looked at", "num"),
         m.Column("found", "num"),
@@ -85,8 +85,8 @@ def _reconciled(found: Quality) -> str:
     ]
     rows = [
         (
-            r.kind.about,
             m.badge("passed" if not r.left else "failed" if r.kind.is_grave else "warning"),
+            r.kind.about,
             r.looked_at,
             r.left_out,
             r.findings,
@@ -124,13 +124,13 @@ def _drift(found: Quality) -> str:
 def _checks(checks: list[CheckResult]) -> str:
     rows = [
         (
-            c.sentence,
             m.badge("passed") if not c.findings else m.badge("failed"),
+            c.sentence,
             len(c.findings),
         )
         for c in checks
     ]
-    return m.table("Checks", [m.Column("check", "wide"), m.Column("result"), m.Column("findings", "num")], rows)
+    return m.table("Checks", [m.Column("result"), m.Column("check", "wide"), m.Column("findings", "num")], rows)
 
 
 def _rejects(found: Quality) -> None:

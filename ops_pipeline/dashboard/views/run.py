@@ -69,6 +69,7 @@ def _timeline(_: Repository, found: RunDetail) -> None:
         return
     if found.steps_left_out:
         html('<p class="op-note">The run has more files than a picture can hold: these are the first by dataset and ticker.</p>')
+    html(m.legend(charts.STEP_COLOURS))
     chart(charts.gantt(found.steps), "When each file of the run was in bronze, silver and gold", key="gantt")
 
 
