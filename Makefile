@@ -77,7 +77,7 @@ dev: $(READY) ## open the Dagster UI on http://127.0.0.1:3000
 	@DAGSTER_HOME="$$(pwd -P)" $(DAGSTER) dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
 test: $(READY_DEV) ## run all tests
-	@$(PY) -m pytest -n auto $(PYTEST_ARGS)
+	@$(PY) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(PY) -m ruff check .
@@ -86,10 +86,10 @@ check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(VENV)/bin/lint-imports
 	$(DAGSTER) definitions validate -w workspace.yaml
 	$(MKDOCS)
-	$(PY) -m pytest -n auto $(PYTEST_ARGS)
+	$(PY) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
 
 coverage: $(READY_DEV) ## run all tests and tell which lines they reach; what runs in processes of its own is not seen
-	@$(PY) -m pytest -n auto --cov --cov-report=term $(PYTEST_ARGS)
+	@$(PY) -m pytest -n auto --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
 
 dashboard: $(READY_DASHBOARD) ## open the dashboard on http://127.0.0.1:8501
 	@$(VENV)/bin/ops-pipeline dashboard --host $(HOST) --port $(DASHBOARD_PORT)

@@ -23,6 +23,8 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from ops_pipeline_tests.engine.vendor import price, weekdays
 
 _SLICE = 1 << 16
+# Not a limit on speed: it ends a test that would otherwise hang.
+_HANGS_SECONDS = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,12 +153,12 @@ class VendorServer:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        assert self._started.wait(10)
+        assert self._started.wait(_HANGS_SECONDS)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(10)
+        self._thread.join(_HANGS_SECONDS)
         assert not self._thread.is_alive()
 
     def _run(self) -> None:

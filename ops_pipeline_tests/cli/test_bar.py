@@ -45,13 +45,15 @@ def seen(shown: io.StringIO) -> str:
 
 def test_a_bar_shows_on_a_terminal_and_only_when_it_takes_long(screen: Screen, monkeypatch: pytest.MonkeyPatch) -> None:
     shown = screen(terminal=True)
+    monkeypatch.setattr(bar, "SHOWN_AFTER_SECONDS", 3600.0)
     with bar.progress("working") as tell:
         tell("copying files", 1, 4)
     assert seen(shown) == ""
     monkeypatch.setattr(bar, "SHOWN_AFTER_SECONDS", 0.0)
     with bar.progress("working") as tell:
         tell("copying files", 1, 4)
-        time.sleep(0.2)
+        while "25%" not in seen(shown):
+            time.sleep(0.01)
     assert "copying files" in seen(shown)
     assert "25%" in seen(shown)
     piped = screen(terminal=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
 from datetime import date
@@ -12,15 +13,18 @@ import dagster as dg
 from ops_pipeline.definitions import build_defs
 from ops_pipeline.defs.partitions import partitions_def
 from ops_pipeline.engine.context import Context, build_context
-from ops_pipeline.recipes.loading import Catalogue
+from ops_pipeline.recipes.loading import Catalogue, load_catalogue
 from ops_pipeline.settings import load_settings
 from ops_pipeline.sources import Answer, Request, SourceError
 from ops_pipeline.sources.sample import SampleSource
+from ops_pipeline_tests.template import place_migrated
 
 EOD, FX = "sample.eod-prices", "sample.fx-rates"
 TICKERS = ("AAPL", "IBM", "MSFT")
 LAYERS = ("bronze", "silver", "gold")
 UNIVERSE = f"datasets:\n  {EOD}: [{', '.join(TICKERS)}]\n"
+# Long enough for every figure of gold; thirteen years would show the same and take twice as long.
+SINCE, UNTIL, SESSIONS = date(2012, 12, 3), date(2013, 3, 1), 61
 
 
 @dataclass
@@ -48,11 +52,22 @@ class Faulty:
         return None
 
 
-def make_home(folder: Path, source: Faulty | None = None, universe: str = UNIVERSE, today: date | None = None) -> Context:
-    """A home below a folder, with a universe of its own and a source that can be told to misbehave."""
+@functools.cache
+def packaged() -> Catalogue:
+    """The packaged catalogue, read once; prices begin at SINCE."""
+    found = load_catalogue()
+    recipe = found.recipe(EOD).model_copy(update={"first_date": SINCE})
+    return Catalogue(found.sources, {**found.recipes, EOD: recipe}, found.origins)
+
+
+def make_home(
+    folder: Path, source: Faulty | None = None, universe: str = UNIVERSE, today: date | None = None, publish: str = "none"
+) -> Context:
+    """A migrated home below a folder, with a universe of its own and a source that can be told to misbehave."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "universe.yaml").write_text(universe, encoding="utf-8")
-    context = build_context(load_settings(home=folder, today=today))
+    context = build_context(load_settings(home=folder, today=today, publish=publish), catalogue=packaged())
+    place_migrated(context.settings.database_path)
     if source is not None:
         context = replace(context, open_source=lambda *_: source)
     return context

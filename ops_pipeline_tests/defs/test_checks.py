@@ -55,12 +55,12 @@ def test_a_check_of_the_data_tells_its_datasets_and_is_as_grave_as_the_recipe_sa
     assert lake.rows("SELECT DISTINCT run_id FROM ops.check_results") == [(result.run_id,)]
     with lake.context.warehouse.transaction() as connection:
         connection.execute(
-            "UPDATE silver.sample_eod_prices SET close = -close, volume = 0 WHERE ticker = 'IBM' AND date = '2012-01-03'"
+            "UPDATE silver.sample_eod_prices SET close = -close, volume = 0 WHERE ticker = 'IBM' AND date = '2013-01-03'"
         )
     found = by_hand(lake, "silver", "prices_are_positive")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.ERROR)
     assert found.metadata["findings"].value == 1
-    assert "`sample.eod-prices IBM 2012-01-03`: close is -" in str(found.metadata["first"].value)
+    assert "`sample.eod-prices IBM 2013-01-03`: close is -" in str(found.metadata["first"].value)
     assert "| `sample.eod-prices` | error | 1 |" in str(found.metadata["datasets"].value)
     found = by_hand(lake, "silver", "sessions_have_volume")
     assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)

@@ -2,31 +2,50 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import dagster as dg
 
+from ops_pipeline import read
 from ops_pipeline.recipes.checks import Kind
-from ops_pipeline_tests.defs.homes import EOD, FX, LAYERS, TICKERS, Faulty, Lake, failure, materializations
+from ops_pipeline_tests.defs.homes import (
+    EOD,
+    FX,
+    LAYERS,
+    SESSIONS,
+    SINCE,
+    TICKERS,
+    UNTIL,
+    Faulty,
+    Lake,
+    failure,
+    materializations,
+)
 
 CHECKS = ("every_record_is_accounted_for", "silver_holds_what_the_ledger_counted")
 CELLS = [f"{EOD}|{t}" for t in TICKERS]
 
 
 def test_one_cell(lake: Lake) -> None:
+    settings = lake.context.settings.model_copy(update={"publish": "gold"})
+    lake = replace(lake, context=replace(lake.context, settings=settings))
     result = lake.materialize(CELLS[0])
     assert result.success
+    with read.lake(settings.home) as published:
+        assert published.gold("fact_eod").rows == SESSIONS
     assert lake.told(result) == [(layer, CELLS[0]) for layer in LAYERS]
     event = next(
         e for e in result.all_events if e.asset_key == dg.AssetKey("silver") and e.event_type_value == "ASSET_MATERIALIZATION"
     )
     told = {k: v.value for k, v in event.materialization.metadata.items()}
-    assert told["rows_created"] == 3270
+    assert told["rows_created"] == SESSIONS
     assert told["rows_failed"] == 0
     assert told["dagster/table_name"] == "silver.sample_eod_prices"
     columns = {c.name: (c.type, c.description, c.constraints.nullable) for c in told["dagster/column_schema"].columns}
     assert columns["adj_close"] == ("double", "close adjusted for splits and dividends, in USD", True)
     assert columns["date"] == ("date", "trading session", False)
     assert {"ticker", "bronze_file_id", "run_id", "known_at", "ingested_at"} <= set(columns)
-    assert (told["from_date"], told["to_date"]) == ("2000-03-01", "2013-03-01")
+    assert (told["from_date"], told["to_date"]) == (str(SINCE), str(UNTIL))
     assert told["seconds"] > 0
     assert told["dashboard"] == "http://127.0.0.1:8501/partition?dataset=sample.eod-prices&ticker=AAPL"
     rows = [record.data for record in event.materialization.metadata["newest_rows"].records]
@@ -92,7 +111,7 @@ def test_one_layer_at_a_time(lake: Lake) -> None:
         result = lake.materialize(CELLS[1], assets=(layer,))
         assert result.success
         assert lake.told(result) == [(layer, CELLS[1])]
-    assert lake.rows("SELECT count(*) FROM gold.fact_eod") == [(3270,)]
+    assert lake.rows("SELECT count(*) FROM gold.fact_eod") == [(SESSIONS,)]
 
 
 def test_silver_alone_before_bronze_has_nothing_to_do(lake: Lake, source: Faulty) -> None:
@@ -130,7 +149,7 @@ def test_the_checks_are_evaluated_by_the_run(lake: Lake) -> None:
 def test_the_checks_find_a_row_that_nobody_counted(lake: Lake) -> None:
     lake.materialize(CELLS[0])
     with lake.context.warehouse.transaction() as connection:
-        connection.execute("DELETE FROM silver.sample_eod_prices WHERE date = DATE '2005-01-03'")
+        connection.execute("DELETE FROM silver.sample_eod_prices WHERE date = DATE '2013-01-03'")
         connection.execute("UPDATE ops.file_ingestions SET silver_rows_created = silver_rows_created - 2")
     again = lake.materialize(CELLS[0])
     found = {key: c.passed for key, c in lake.checks(again).items() if key[1] in (*CHECKS, "no_partitions_left_failed")}

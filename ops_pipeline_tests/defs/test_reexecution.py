@@ -83,7 +83,7 @@ def test_only_what_is_left_over_two_generations(home: Path, instance: dg.Dagster
 
 
 def test_the_day_of_a_re_execution_is_the_original_one(home: Path, instance: dg.DagsterInstance) -> None:
-    config = {"ops": {"lake": {"config": {"partitions": CELLS[:1], "as_of": "2010-07-01T12:00:00+00:00"}}}}
+    config = {"ops": {"lake": {"config": {"partitions": CELLS[:1], "as_of": "2013-02-01T12:00:00+00:00"}}}}
     (home / targets.FAILING).write_text("AAPL")
     with dg.execute_job(
         dg.reconstructable(targets.batch_job), instance=instance, run_config=config, raise_on_error=False
@@ -96,7 +96,7 @@ def test_the_day_of_a_re_execution_is_the_original_one(home: Path, instance: dg.
             assert second.success
     with make_home(home).warehouse.reading() as connection:
         days = connection.execute("SELECT DISTINCT requested_to_date FROM ops.file_ingestions").fetchall()
-    assert [str(d[0]) for d in days] == ["2010-06-30"], "12:00 UTC is before the session of 1 July has settled in New York"
+    assert [str(d[0]) for d in days] == ["2013-01-31"], "12:00 UTC is before the session of 1 February has settled in New York"
 
 
 def test_without_a_day_in_its_config_a_re_execution_decides_as_at_the_first_runs_start(
@@ -113,13 +113,13 @@ def test_without_a_day_in_its_config_a_re_execution_decides_as_at_the_first_runs
     first = execute(None)
     [storage] = tmp_path.rglob("runs.db")
     with sqlite3.connect(storage) as database:
-        began = datetime(2010, 7, 1, 12, tzinfo=UTC).timestamp()
+        began = datetime(2013, 2, 1, 12, tzinfo=UTC).timestamp()
         database.execute("UPDATE runs SET start_time = ? WHERE run_id = ?", [began, first])
     second = execute(first)
     (home / targets.FAILING).write_text("")
     third = execute(second)
     with make_home(home).warehouse.reading() as connection:
         asked = connection.execute("SELECT run_id, ticker, requested_to_date::VARCHAR FROM ops.file_ingestions").fetchall()
-    assert [(t, day) for run, t, day in asked if run == second] == [("AAPL", "2010-06-30")]
-    assert [(t, day) for run, t, day in asked if run == third] == [("AAPL", "2010-06-30")]
+    assert [(t, day) for run, t, day in asked if run == second] == [("AAPL", "2013-01-31")]
+    assert [(t, day) for run, t, day in asked if run == third] == [("AAPL", "2013-01-31")]
     assert {day for run, _, day in asked if run == first} == {"2013-03-01"}

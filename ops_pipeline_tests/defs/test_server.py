@@ -29,7 +29,7 @@ ROOT = Path(__file__).parents[2]
 WORKSPACE = """load_from:
   - python_module: {module_name: ops_pipeline_tests.defs.server_definitions, location_name: lake, working_directory: .}
 """
-PATIENCE = 120.0
+PATIENCE = 300.0
 CELLS = [f"{EOD}|{t}" for t in ("AAPL", "IBM", "MSFT")]
 
 LAUNCH = """mutation($p: ExecutionParams!) { launchRun(executionParams: $p) { __typename
@@ -171,9 +171,12 @@ def materialized_in_the_ui(browser: Browser, server: Server, home: Path) -> str:
         (run_id,) = wait_for("the run that the UI launched", lambda: runs() - before)
         assert server.end_of(run_id) == "SUCCESS"
         tab.close()
-        view.page.wait_for_timeout(3500)  # what was read is kept for three seconds
-        view.open(address)
-        assert "promoted" in view.text
+
+        def promoted() -> bool:  # what was read is kept for three seconds
+            view.open(address)
+            return "promoted" in view.text
+
+        wait_for("the dashboard to show what was promoted", promoted)
         view.page.get_by_role("link", name=run_id[:8]).first.click()
         view.says(f"Run {run_id[:8]}")
         link = view.page.get_by_role("link", name="open in Dagster").get_attribute("href")

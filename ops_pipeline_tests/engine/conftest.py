@@ -18,7 +18,7 @@ def _no_thread_is_left() -> Iterator[None]:
     before = set(threading.enumerate())
     yield
     for thread in set(threading.enumerate()) - before:
-        thread.join(10)
+        thread.join(300)
         assert not thread.is_alive(), f"{thread.name} goes on after the run"
 
 

@@ -110,6 +110,8 @@ def run(context: Context, *keys: PartitionKey, run_id: str | None = None, **opti
     outcomes = list(run_batch(context, keys or list(context.universe()), chosen, run_id=run_id or new_run_id()))
     told = {outcome.key: outcome for outcome in outcomes}
     assert len(told) == len(outcomes), "a key was told twice"
+    # Every opening replays the log, and a test opens often: folded once, that costs a third less in all.
+    context.warehouse.checkpoint()
     return told
 
 
