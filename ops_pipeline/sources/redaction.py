@@ -6,6 +6,7 @@ Belongs here: finding a key in bodies and sentences, however it is written there
 
 from __future__ import annotations
 
+import base64
 import itertools
 import re
 import string
@@ -29,14 +30,27 @@ _STUMP: Final = re.compile(rb"(?:%[0-9A-Fa-f]{0,3}|\\+(?:u[0-9A-Fa-f]{0,3})?|&#?
 _LONGEST: Final = 8
 _ANY: Final = rf"\\{{0,{_LONGEST}}}"
 _ONE_OR_MORE: Final = rf"\\{{1,{_LONGEST}}}"
+# How a letter or digit by its code looks, in any of the ways that `_ways` knows, behind bytes that are found fast. Accented letters are
+# written by codes in many bodies, and are none of these. One byte is found ten times as fast as a text.
+_LETTER_BY_CODE: Final = [
+    (b"\\", re.compile(rb"\\u00[3-7][0-9A-Fa-f]")),
+    (b"%", re.compile(rb"%(?:25){0,8}[3-7][0-9A-Fa-f]")),
+    (b"&", re.compile(rb"&#(?:0{0,8}(?:4[89]|[5-9][0-9]|1[0-2][0-9]);|[xX]0{0,8}[3-7][0-9A-Fa-f];)")),
+]
+_BASE64_SIGNS: Final = {
+    ord("+"): rb"(?:\+|-|%(?:25)?2[bB]|\\u002[bB])",
+    ord("/"): rb"(?:\\?/|_|%(?:25)?2[fF]|\\u002[fF])",
+}
+_BASE64_BEGINNING: Final = 8
 _ENTITIES: Final = {"&": "amp", "<": "lt", ">": "gt", '"': "quot", "'": "apos"}
 
 
 class Redactor:
     """Takes one key out of bodies and sentences.
 
-    Found are the key as it is, percent-encoded (in either case, once or repeatedly, wholly or only where it must be), as a JSON string or
-    an HTML page writes it, and in UTF-16. A key of fewer than 8 characters is not looked for: it would be found by chance.
+    Found are the key as it is, percent-encoded (in either case, once or repeatedly, any of its characters), as a JSON string or an HTML
+    page writes it, in UTF-16, and in base64 of either alphabet, alone or amid other text such as that of basic authentication. A key of
+    fewer than 8 characters is not looked for: it would be found by chance.
     """
 
     def __init__(self, key: str | None) -> None:
@@ -56,8 +70,11 @@ class Redactor:
         # What every encoder writes alike: without it in a body there is no need to look for more. A short run would be in every body.
         run = max(re.findall("[A-Za-z0-9]*", key), key=len).encode()
         self._run = run if len(run) >= _RUN else b""
-        encoded = "".join(f"%{ord(c):02X}" for c in key).encode()
-        self._encoded = (encoded, encoded.lower())
+        self._escaped = re.compile(_written(key, letters=True))
+        cores = [_in_base64(key.encode(), shift) for shift in range(3)]
+        # The longest run that both alphabets write alike is looked for first.
+        self._base64 = [(max(re.findall(b"[A-Za-z0-9]*", c), key=len), re.compile(_base64_pattern(c))) for c in cores]
+        self._base64_beginnings = [re.compile(_base64_beginning(c)) for c in cores]
         # Without its last byte: so it is found in both byte orders.
         self._wide = key.encode("utf-16-le")[:-1]
 
@@ -68,10 +85,11 @@ class Redactor:
         clean = self._without_beginning(body)
         if self._run in body:
             clean = self._pattern.sub(REDACTED.encode(), clean)
-        # One byte is found ten times as fast as a text, and most bodies hold neither of these.
-        if b"%" in body:
-            for form in self._encoded:
-                clean = clean.replace(form, REDACTED.encode())
+        for run, pattern in self._base64:
+            if run in body:
+                clean = pattern.sub(REDACTED.encode(), clean)
+        if any(mark in body and code.search(clean) for mark, code in _LETTER_BY_CODE):
+            clean = self._escaped.sub(REDACTED.encode(), clean)
         if b"\0" in body:
             clean = clean.replace(self._wide, REDACTED.encode("utf-16-le")[:-1])
         return clean, clean != body
@@ -92,11 +110,36 @@ class Redactor:
                 if k >= _BEGINNING and any(_STUMP.match(body, end) for end in ends):
                     return body[: found.start()] + REDACTED.encode()
                 ends = {written.end() for end in ends for way in ways if (written := way.match(body, end))}
+        start = max(0, len(body) - _WIDEST * len(self._characters))
+        cuts = [cut.start() for beginning in self._base64_beginnings if (cut := beginning.search(body, start))]
+        if cuts:
+            return body[: min(cuts)] + REDACTED.encode()
         return body
 
     def text(self, text: str) -> str:
         """A sentence without the key."""
         return self.body(text.encode("utf-8", "replace"))[0].decode("utf-8", "replace")
+
+
+def _in_base64(key: bytes, shift: int) -> bytes:
+    """The characters that stand for nothing but bits of the key, where so many bytes stand before it in a group of three."""
+    bits = 8 * shift
+    return base64.b64encode(bytes(shift) + key)[-(-bits // 6) : (bits + 8 * len(key)) // 6]
+
+
+def _base64_pattern(core: bytes) -> bytes:
+    """A pattern for base64 in either alphabet, with the characters at its edges that hold some bits of the key."""
+    edge = rb"(?:\\u002[bBfF]|%(?:25)?2[bBfF]|\\?/|[A-Za-z0-9+_-])?"  # half an escape must not stay
+    return edge + b"".join(_BASE64_SIGNS.get(c, bytes([c])) for c in core) + edge
+
+
+def _base64_beginning(core: bytes) -> bytes:
+    """A pattern for a body's end that is the beginning of base64, of so many characters that it does not stand there by chance."""
+    ways = [_BASE64_SIGNS.get(c, bytes([c])) for c in core]
+    optional = b""
+    for way in reversed(ways[_BASE64_BEGINNING:-1]):
+        optional = b"(?:" + way + optional + b")?"
+    return b"".join(ways[:_BASE64_BEGINNING]) + optional + rb"\Z"
 
 
 def _written(text: str, *, letters: bool = False) -> bytes:

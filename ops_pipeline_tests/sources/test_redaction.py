@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import html
 import json
-from urllib.parse import quote, quote_plus
+from base64 import b64encode, urlsafe_b64encode
+from urllib.parse import quote, quote_plus, unquote
 
 import pytest
 from hypothesis import given, settings
@@ -32,6 +33,9 @@ WAYS = {
     "JSON with slashes": lambda key: json.dumps(key)[1:-1].replace("/", "\\/"),
     "JSON with codes": lambda key: "".join(c if c.isalnum() else f"\\u{ord(c):04x}" for c in key),
     "JSON as .NET does": lambda key: "".join(c if c.isalnum() else f"\\u{ord(c):04X}" for c in key),
+    "JSON, every character": lambda key: "".join(f"\\u{ord(c):04x}" for c in key),
+    "JSON, some letters": lambda key: "".join(f"\\u{ord(c):04X}" if n % 3 else json.dumps(c)[1:-1] for n, c in enumerate(key)),
+    "percent, some letters": lambda key: "".join(f"%{ord(c):02X}" if n % 3 else quote(c, safe="") for n, c in enumerate(key)),
     "HTML": html.escape,
     "HTML with codes": lambda key: "".join(c if c.isalnum() else f"&#{ord(c)};" for c in key),
     "HTML with hexadecimal codes": lambda key: "".join(c if c.isalnum() else f"&#x{ord(c):02X};" for c in key),
@@ -75,6 +79,46 @@ def test_no_body_takes_for_ever_to_search(key: str) -> None:
     for sign in ("\\", "%25", "%252525", "&amp;", "\\/", "\\\\&"):
         for body in (sign * 60, sign * 60 + "abcd", "abcd" + sign * 60, "abcd" + sign * 20_000 + "abcd"):
             Redactor(key).body(body.encode())
+
+
+# None that a key has, so that what is left of it cannot come from them.
+OTHER_BYTES = st.lists(st.integers(128, 255), max_size=7).map(bytes)
+BASE64 = {
+    "base64": lambda text: b64encode(text),
+    "of addresses": lambda text: urlsafe_b64encode(text).rstrip(b"="),
+    "in an address": lambda text: quote(b64encode(text), safe="").encode(),
+    "in JSON": lambda text: b64encode(text).replace(b"/", b"\\/"),
+    "in JSON with codes": lambda text: b64encode(text).replace(b"/", b"\\u002F").replace(b"+", b"\\u002b"),
+}
+
+
+@pytest.mark.parametrize("way", BASE64)
+@given(key=KEYS | PLAIN, user=OTHER_BYTES, more=OTHER_BYTES)
+def test_a_key_in_base64_is_found_amid_whatever(way: str, key: str, user: bytes, more: bytes) -> None:
+    """Such as the pair of user and key that basic authentication sends, wherever in a group of three bytes the key begins."""
+    clean, redacted = Redactor(key).body(b'{"sent": "Basic ' + BASE64[way](user + key.encode() + more) + b'"}')
+    assert redacted
+    assert clean.startswith(b'{"sent": "Basic ')
+    assert clean.endswith(b'"}')
+    plain = unquote(clean.decode().replace("\\u002F", "/").replace("\\u002b", "+").replace("\\/", "/"))
+    whole, (first, last) = b64encode(user + key.encode() + more).decode(), (len(user) * 8, (len(user) + len(key)) * 8)
+    mine = whole[-(-first // 6) : last // 6]
+    for text in (mine, mine.replace("+", "-").replace("/", "_")):
+        assert not any(text[k : k + 6] in plain for k in range(len(text) - 5))
+    assert REDACTED in plain
+    assert "\\u002[" not in plain, "half an escape is no JSON"
+
+
+@settings(max_examples=50)
+@given(key=KEYS | PLAIN, user=OTHER_BYTES, left=st.integers(0, 60))
+def test_a_body_that_ends_within_base64_keeps_none_of_it(key: str, user: bytes, left: int) -> None:
+    whole = b64encode(user + key.encode())
+    shown = -(-len(user) * 8 // 6) + 8 + left
+    if shown <= len(whole) - 4:
+        clean, redacted = Redactor(key).body(b"Basic " + whole[:shown])
+        assert redacted
+        assert clean.endswith(REDACTED.encode())
+        assert len(clean) < len(b"Basic ") + len(REDACTED) + -(-len(user) * 8 // 6) + 1
 
 
 @pytest.mark.parametrize("way", WAYS)
