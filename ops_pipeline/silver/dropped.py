@@ -99,7 +99,8 @@ def _answers(recipe: Recipe) -> str:
 def _rows(recipe: Recipe) -> str:
     """The times at which rows stood in silver: each from the place of the file that made it to that of what deleted it, if anything did.
 
-    Of those that stand, `known_at` and `last_run_id` are not null. A row that was hidden and brought back has stood all the time.
+    `known_at` and `last_run_id` are of the row that stands, and mean nothing where `gone` is not null. A row that was hidden and brought
+    back has stood all the time.
     """
     ticker = f"c.{TICKER_COLUMN}" if recipe.per_ticker else literal(NO_TICKER)
     same = " AND ".join(f"s.{identifier(k)} = c.{identifier(k)}" for k in recipe.silver_key)
@@ -108,7 +109,8 @@ def _rows(recipe: Recipe) -> str:
     more = recipe.date_column or ""
     columns = keys if more in recipe.silver_key else f"{keys}, {identifier(more)}"
     place = "{'a': known_at, 'b': run_id, 'c': bronze_file_id}"
-    # Few rows were ever deleted: only these have more than one time.
+    # Few rows were ever deleted: only these have more than one time. What silver has of them is joined by the key alone, since one more
+    # condition makes DuckDB compare every row with every other.
     return f"""SELECT {ticker} AS ticker, c.{identifier(more)}::DATE AS day, {row_key_sql(recipe, "c")} AS row_key,
             s.known_at, s.run_id AS last_run_id, c.made, c.gone
         FROM (WITH changes AS MATERIALIZED (SELECT {columns}, operation, {place} AS place FROM {recipe.history_table}
@@ -124,7 +126,7 @@ def _rows(recipe: Recipe) -> str:
                     FROM (SELECT *, {{'b': place.b, 'c': place.c}} IN (FROM restored) AS restores
                         FROM changes SEMI JOIN deleted USING ({keys}))))
             WHERE operation = 'C' AND from_last = 1) c
-        LEFT JOIN {recipe.silver_table} s ON c.gone IS NULL AND {same}"""
+        LEFT JOIN {recipe.silver_table} s ON {same}"""
 
 
 _IN_WINDOW = (
