@@ -81,8 +81,8 @@ def _square(cell: Cell | None) -> str:
     if cell is None:
         return "<td></td>"
     share = cell.share
-    if share is None:
-        words, ground = UNKNOWN, "color-mix(in srgb, #8795a5 14%, transparent)"
+    if share is None or cell.refused:
+        words, ground = "not in plan" if cell.refused else UNKNOWN, "color-mix(in srgb, #8795a5 14%, transparent)"
     else:
         gaps = f" <small>{len(cell.gaps)} gap{'s' if len(cell.gaps) > 1 else ''}</small>" if cell.gaps else ""
         words = f"{percent(share)}{gaps}"

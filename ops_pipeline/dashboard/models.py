@@ -105,6 +105,7 @@ class Cell:
         covered: those of them that complete requests cover, less those that silver lacks where each must have rows.
         behind: expected sessions after the watermark.
         gaps: first and last session of each hole.
+        refused: nothing ever came, because the vendor's plan does not hold it.
     """
 
     dataset: str
@@ -119,6 +120,7 @@ class Cell:
     covered: int
     behind: int
     gaps: list[tuple[date, date]]
+    refused: bool = False
 
     @property
     def share(self) -> float | None:
@@ -224,6 +226,7 @@ def cell(
         covered=covered,
         behind=behind,
         gaps=[(gap.from_date, gap.to_date) for gap in found if gap.kind is GapKind.HOLE],
+        refused=row["to_date"] is None and row["not_in_plan_files"] > 0,
     )
 
 

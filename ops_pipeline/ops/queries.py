@@ -275,7 +275,8 @@ def coverage(
         f"""SELECT {DATASET_KEY_SQL} AS dataset, ticker, count(*) AS files,
             min(bronze_from_date) AS from_date, max(bronze_to_date) AS to_date, 0 AS holes,
             max(bronze_injest_end_time) AS last_answer, count(*) FILTER ({STATUS_SQL} = 'failed') AS failed_files,
-            count(*) FILTER ({STATUS_SQL} = 'pending') AS pending_files
+            count(*) FILTER ({STATUS_SQL} = 'pending') AS pending_files,
+            count(*) FILTER ({STATUS_SQL} = 'not_in_plan') AS not_in_plan_files
         FROM {LEDGER} f WHERE promotion_kind = 'first' AND {where}
         GROUP BY source, f.dataset, discriminator, ticker ORDER BY source, f.dataset, discriminator, ticker LIMIT ? OFFSET ?""",
         [*parameters, _limit(limit), max(0, offset)],

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from ops_pipeline.dashboard import models
+from ops_pipeline.dashboard.views.coverage import verdict
 from ops_pipeline.ops.browse import DatasetState
 from ops_pipeline.ops.gaps import Gap, GapKind
 from ops_pipeline.ops.sessions import RuleSessions
@@ -43,7 +44,7 @@ def test_a_dataset_behind_its_last_date_is_ended_and_one_without_recipe_is_unkno
 
 
 def test_coverage_counts_expected_sessions_and_names_gaps_that_hold_one() -> None:
-    row = {"dataset": "vendor.prices", "ticker": "AAA", "files": 3, "failed_files": 1, "pending_files": 0}
+    row = {"dataset": "vendor.prices", "ticker": "AAA", "files": 3, "failed_files": 1, "pending_files": 0, "not_in_plan_files": 1}
     row |= {"from_date": date(2024, 1, 1), "to_date": date(2024, 1, 26), "last_answer": None}
     recipe = price_recipe(first_date=date(2024, 1, 1), calendar="weekdays")
     spans = [
@@ -62,6 +63,10 @@ def test_coverage_counts_expected_sessions_and_names_gaps_that_hold_one() -> Non
     cell = models.cell(row, spans, recipe, WEEKDAYS, date(2024, 2, 2), [lacking])
     assert cell.gaps == [(date(2024, 1, 10), date(2024, 1, 10)), (date(2024, 1, 15), date(2024, 1, 19))]
     assert cell.covered == 14
+    assert not cell.refused, "something came, though a part of it is not in the plan"
+    never = models.cell(row | {"from_date": None, "to_date": None, "failed_files": 0}, [], recipe, WEEKDAYS, date(2024, 2, 2))
+    assert never.refused
+    assert "not in plan" in verdict(never).text
 
 
 def test_a_timeline_holds_what_the_run_moved_and_nothing_else(tmp_path: Path) -> None:

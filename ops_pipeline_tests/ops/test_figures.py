@@ -49,7 +49,7 @@ def files(connection: duckdb.DuckDBPyConnection, run: str, limit: int = 100, off
 
 
 def test_coverage(connection: duckdb.DuckDBPyConnection) -> None:
-    nothing = {"from_date": None, "to_date": None, "holes": 0, "failed_files": 0, "pending_files": 0}
+    nothing = {"from_date": None, "to_date": None, "holes": 0, "failed_files": 0, "pending_files": 0, "not_in_plan_files": 0}
     prices = {**nothing, "dataset": "sample.eod-prices"}
     expected = [
         {**prices, "ticker": "AAPL", "files": 3, "from_date": DAY, "to_date": day(9), "last_answer": at(TOMORROW + 1)},
@@ -62,6 +62,7 @@ def test_coverage(connection: duckdb.DuckDBPyConnection) -> None:
             "files": 2,
             "failed_files": 1,
             "pending_files": 0,
+            "not_in_plan_files": 0,
             "holes": 0,
             "from_date": day(2),
             "to_date": day(3),

@@ -48,6 +48,8 @@ def verdict(cell: Cell) -> m.Html:
     """One word for a partition."""
     if cell.failed and cell.to_date is None:
         return m.badge("failed")
+    if cell.refused:
+        return m.badge("not_in_plan")
     if cell.gaps:
         return m.badge("gaps", "warn")
     if not cell.sessions:
