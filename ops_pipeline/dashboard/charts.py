@@ -25,6 +25,9 @@ LABELLED_STEPS = 45
 AXIS_HEIGHT = 70
 """What an axis with its title takes of a chart's height, in pixels; the rest is the bars'."""
 
+# Vega gives nought the unit of its neighbours: 0M.
+_BARE_ZERO = "datum.value === 0 ? '0' : datum.label"
+
 STEP_COLOURS = {**STAGE_COLOURS, "failed": COLOURS["failed"]}
 
 
@@ -46,7 +49,7 @@ def growth(days: Sequence[Day], figure: str, title: str) -> Chart:
             x=alt.X(
                 "utcyearmonthdate(day):T", title=None, axis=alt.Axis(format="%d %b", tickCount=6), scale=alt.Scale(type="utc")
             ),
-            y=alt.Y("value:Q", title=title, axis=alt.Axis(format="~s", tickCount=3)),
+            y=alt.Y("value:Q", title=title, axis=alt.Axis(format="~s", tickCount=3, labelExpr=_BARE_ZERO)),
             tooltip=["day:N", alt.Tooltip("value:Q", title=title, format=",")],
         )
     )
@@ -128,17 +131,20 @@ def watermark(steps: Sequence[WatermarkStep]) -> Chart:
     return drawn
 
 
-def line(points: Sequence[Point], column: str, title: str, *, chosen: date | None, bars: bool = False) -> Chart:
+def line(
+    points: Sequence[Point], column: str, title: str, *, chosen: date | None, bars: bool = False, percent: bool = False
+) -> Chart:
     """A column over time; a click on a point chooses it (selection `point`), a rule marks the chosen one."""
     rows = [
         {"date": p.date.isoformat(), "day": f"{p.date:%a %d %b %Y}", "value": value, "file": p.file_id[:8], "run": p.run_id[:8]}
         for p in points
         if (value := p.values.get(column)) is not None
     ]
+    axis = alt.Axis(tickCount=5, format=".1%") if percent else alt.Axis(tickCount=5)
     base = alt.Chart(_values(rows)).encode(
         x=alt.X("date:T", title=None, scale=alt.Scale(type="utc")),
-        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=bars), axis=alt.Axis(tickCount=5)),
-        tooltip=["day:N", alt.Tooltip("value:Q", title=title, format=",.6g"), "file:N", "run:N"],
+        y=alt.Y("value:Q", title=title, scale=alt.Scale(zero=bars), axis=axis),
+        tooltip=["day:N", alt.Tooltip("value:Q", title=title, format=".2%" if percent else ",.6g"), "file:N", "run:N"],
     )
     picked = alt.selection_point(name="point", fields=["date"], nearest=True, on="click", empty=False)
     drawn = (
@@ -170,7 +176,7 @@ def bars(points: Sequence[Point], column: str, title: str, *, percent: bool = Fa
         .mark_bar(size=max(1, min(12, 700 // max(1, len(rows)))))
         .encode(
             x=alt.X("date:T", title=None, scale=alt.Scale(type="utc")),
-            y=alt.Y("value:Q", title=title, axis=alt.Axis(format=".0%" if percent else "~s", tickCount=3)),
+            y=alt.Y("value:Q", title=title, axis=alt.Axis(format=".0%" if percent else "~s", tickCount=3, labelExpr=_BARE_ZERO)),
             color=alt.condition("datum.value < 0", alt.value(COLOURS["failed"]), alt.value(COLOURS["ok"] if percent else BAR)),
             tooltip=[
                 "day:N",

@@ -141,7 +141,7 @@ def _draw(repository: Repository, recipe: Recipe, found: Series) -> None:
         chart(charts.bars(points, "simple_return", "return", percent=True), f"{title}: simple return a session")
     if found.kind == "prices" and any(p.values["volatility_20d"] for p in points):
         html(m.subheading("Volatility", "Sample standard deviation of the last 20 log returns, daily."))
-        chart(charts.line(points, "volatility_20d", "volatility", chosen=None), f"{title}: 20-day volatility")
+        chart(charts.line(points, "volatility_20d", "volatility", chosen=None, percent=True), f"{title}: 20-day volatility")
 
 
 def _chosen(points: Sequence[Point]) -> Point:
