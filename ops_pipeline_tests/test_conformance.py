@@ -449,4 +449,4 @@ def test_a_plan_says_how_much_and_how_far_back_a_vendor_is_asked(catalogue: Cata
     assert (fmp.on_plan("premium").earliest, fmp.on_plan("premium").limits_in_force.rolling) == (None, [(60, 750)])
     assert ("month", "symbols", 500) in tiingo.limits_in_force.quotas
     assert ("month", "symbols") not in {quota[:2] for quota in tiingo.on_plan("power").limits_in_force.quotas}
-    assert catalogue.sources["fred"].limits_in_force.rolling == [(60, 120)]
+    assert catalogue.sources["fred"].limits_in_force.rolling == [(1, 2), (60, 120)]

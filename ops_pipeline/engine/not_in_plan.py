@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.errors import DatabaseMissingError
-from ops_pipeline.ops.ingestion import PLAN_KINDS
 from ops_pipeline.ops.refusals import MANY_KEYS, Refusal, plan_refusals
 from ops_pipeline.recipes.models import NO_TICKER
 from ops_pipeline.sources import SourceError
+from ops_pipeline.sources.base import PLAN_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

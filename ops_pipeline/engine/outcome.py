@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
-from ops_pipeline.ops.ingestion import PLAN_KINDS, Hold
+from ops_pipeline.ops.ingestion import Hold
 from ops_pipeline.recipes.models import NO_TICKER
+from ops_pipeline.sources.base import PLAN_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

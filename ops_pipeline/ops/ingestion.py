@@ -19,6 +19,7 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.recipes.keys import join_dataset_key
 from ops_pipeline.recipes.models import Recipe
 from ops_pipeline.recipes.universe import PartitionKey
+from ops_pipeline.sources.base import PLAN_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 BronzeOutcome = Literal["asked", "stored", "unchanged", "empty", "failed", "deferred"]
 PromotionKind = Literal["first", "replay", "retry", "decision"]
 Status = Literal["asked", "failed", "not_in_plan", "deferred", "empty", "unchanged", "pending", "promoted"]
-# The kinds of errors by which a vendor says that the plan does not hold what was asked.
-PLAN_KINDS = frozenset({"plan", "plan_dataset"})
 
 
 class Stage(StrEnum):

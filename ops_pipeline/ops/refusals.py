@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from ops_pipeline.ops.sql import LEDGER, NOT_IN_PLAN_SQL
+from ops_pipeline.ops.sql import LEDGER, NOT_IN_PLAN_SQL, PLAN_KINDS_SQL
 from ops_pipeline.ops.wanted import dicts
 from ops_pipeline.recipes.keys import join_dataset_key
 from ops_pipeline.recipes.models import NO_TICKER
@@ -32,6 +32,7 @@ ANSWERED_WITHIN = timedelta(days=100)
 MANY_KEYS = 20
 
 _DATASET = "source, dataset, discriminator"
+_ANSWERED = "promotion_kind = 'first' AND bronze_outcome IN ('stored', 'unchanged', 'empty') AND bronze_injest_end_time > $within"
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,29 +89,32 @@ def plan_refusals(connection: duckdb.DuckDBPyConnection, plans: Mapping[str, str
     found = Refusals()
     since = now - REMEMBERED
     # The usual ledger has none: then a look at one column is all (a million rows: the whole query took 370 ms of processor time).
-    some = f"SELECT 1 FROM {LEDGER} WHERE bronze_error_kind IN ('plan', 'plan_dataset') AND bronze_injest_end_time > ? LIMIT 1"
+    some = f"SELECT 1 FROM {LEDGER} WHERE bronze_error_kind IN ({PLAN_KINDS_SQL}) AND bronze_injest_end_time > ? LIMIT 1"
     if connection.execute(some, [since]).fetchone() is None:
         return found
     rows = dicts(
         connection,
-        f"""WITH refused AS (
+        f"""WITH refused AS MATERIALIZED (
             SELECT {_DATASET}, ticker, run_id, requested_from_date AS from_date, requested_to_date AS to_date, source_plan,
                 bronze_error_kind AS kind, max(bronze_injest_end_time) AS told_at
-            FROM {LEDGER} WHERE {NOT_IN_PLAN_SQL} AND promotion_kind = 'first' AND bronze_injest_end_time > ? GROUP BY ALL
+            FROM {LEDGER} WHERE {NOT_IN_PLAN_SQL} AND promotion_kind = 'first' AND bronze_injest_end_time > $since GROUP BY ALL
         ),
-        good AS (
-            SELECT {_DATASET}, ticker, run_id, requested_from_date AS from_date, requested_to_date AS to_date, source_plan,
-                bronze_injest_end_time AS told_at
-            FROM {LEDGER} SEMI JOIN refused USING ({_DATASET})
-            WHERE promotion_kind = 'first' AND bronze_outcome IN ('stored', 'unchanged', 'empty') AND bronze_injest_end_time > ?
+        -- Of a dataset's answers few facts count: each refusal beside each answer were millions of pairs.
+        good AS MATERIALIZED (
+            SELECT {_DATASET}, run_id, source_plan, max(bronze_injest_end_time) AS told_at
+            FROM {LEDGER} SEMI JOIN refused USING ({_DATASET}) WHERE {_ANSWERED} GROUP BY ALL
+        ),
+        mine AS MATERIALIZED (
+            SELECT {_DATASET}, ticker, requested_from_date AS from_date, requested_to_date AS to_date, bronze_injest_end_time AS told_at
+            FROM {LEDGER} SEMI JOIN refused USING ({_DATASET}, ticker) WHERE {_ANSWERED}
         )
         SELECT {_DATASET}, ticker, from_date, to_date, source_plan, kind, told_at,
-            EXISTS (FROM good g WHERE {_same("ticker")} AND g.told_at > r.told_at AND (r.from_date IS NULL OR g.from_date IS NULL
+            EXISTS (FROM mine g WHERE {_same("ticker")} AND g.told_at > r.told_at AND (r.from_date IS NULL OR g.from_date IS NULL
                 OR (g.from_date <= r.from_date AND g.to_date >= r.to_date))) AS answered,
             EXISTS (FROM good g WHERE {_same()} AND (g.told_at > r.told_at OR g.run_id = r.run_id)) AS dataset_answers,
             EXISTS (FROM good g WHERE {_same()} AND g.source_plan IS NOT DISTINCT FROM r.source_plan) AS dataset_answered
         FROM refused r ORDER BY told_at""",
-        [since, now - ANSWERED_WITHIN],
+        {"since": since, "within": now - ANSWERED_WITHIN},
     )
     silent: dict[str, set[str]] = {}
     for row in rows:

@@ -6,6 +6,8 @@ Every identifier in them is a literal of this file or a field of `DatasetInjesti
 
 from __future__ import annotations
 
+from ops_pipeline.sources.base import PLAN_KINDS
+
 LEDGER = "ops.file_ingestions"
 
 DATASET_KEY_SQL = "source || '.' || dataset || CASE WHEN discriminator = '-' THEN '' ELSE '.' || discriminator END"
@@ -14,8 +16,10 @@ DATASET_KEY_SQL = "source || '.' || dataset || CASE WHEN discriminator = '-' THE
 FULLY_PROMOTED_SQL = """(bronze_outcome = 'unchanged' OR (bronze_outcome = 'stored' AND silver_injest_end_time IS NOT NULL
     AND silver_errors IS NULL AND NOT bronze_can_promote AND NOT silver_can_promote AND gold_errors IS NULL))"""
 
+PLAN_KINDS_SQL = ", ".join(f"'{kind}'" for kind in sorted(PLAN_KINDS))
+
 # The same rule as `DatasetInjestion.not_in_plan`.
-NOT_IN_PLAN_SQL = "(bronze_outcome = 'failed' AND coalesce(bronze_error_kind, '') IN ('plan', 'plan_dataset'))"
+NOT_IN_PLAN_SQL = f"(bronze_outcome = 'failed' AND coalesce(bronze_error_kind, '') IN ({PLAN_KINDS_SQL}))"
 
 # The same rule as `DatasetInjestion.status`.
 STATUS_SQL = f"""CASE

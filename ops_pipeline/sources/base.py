@@ -17,6 +17,8 @@ from ops_pipeline.recipes.keys import join_dataset_key
 from ops_pipeline.sources.large import LargeBody
 
 ErrorKind = Literal["permanent", "transient", "deferred", "auth", "plan", "plan_dataset"]
+# By these a vendor says that the plan does not hold what was asked.
+PLAN_KINDS: Final[frozenset[ErrorKind]] = frozenset({"plan", "plan_dataset"})
 
 _ID_DIGITS: Final = 32
 

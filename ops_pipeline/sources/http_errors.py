@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from ops_pipeline.clock import utc_now
-from ops_pipeline.sources.base import SourceError
+from ops_pipeline.sources.base import PLAN_KINDS, SourceError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,7 +90,7 @@ class Refusals:
     def _advice(self, kind: ErrorKind, status: int, headers: Mapping[str, str]) -> str:
         if kind == "auth":
             return f"check {self._key}"
-        if kind in ("plan", "plan_dataset"):
+        if kind in PLAN_KINDS:
             return self._plan
         if 300 <= status < 400:
             elsewhere = self._redactor.text(_host(headers.get("Location", "")))

@@ -58,14 +58,19 @@ class Exchange(Vendor):
         yield Answer(body([*bars, *live]))
 
 
-@pytest.fixture
-def markets(tmp_path: Path) -> tuple[Context, Exchange]:
-    (tmp_path / "calendars").mkdir()
+def write_calendars(home: Path) -> None:
+    """The sessions of all markets, as the home keeps them once they were computed."""
+    (home / "calendars").mkdir(parents=True)
     for market in MARKETS.values():
         name = market["calendar"]
         file = f"{name.replace('/', '-')}-2020-{datetime.now(UTC).year + 1}-{version('exchange_calendars')}.json"
         days = [day.isoformat() for day in days_of(name)]
-        (tmp_path / "calendars" / file).write_text(json.dumps({"first": str(FIRST), "last": str(END), "days": days}))
+        (home / "calendars" / file).write_text(json.dumps({"first": str(FIRST), "last": str(END), "days": days}))
+
+
+@pytest.fixture
+def markets(tmp_path: Path) -> tuple[Context, Exchange]:
+    write_calendars(tmp_path)
     vendor = Exchange()
     recipes = [recipe(dataset=name, first_date=FIRST, lookback_days=2, **market) for name, market in MARKETS.items()]
     return make_home(tmp_path, vendor, recipes=recipes, tickers=["AAA"]), vendor

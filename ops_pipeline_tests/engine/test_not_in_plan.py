@@ -52,7 +52,7 @@ def test_a_refused_ticker_is_asked_once_and_told_apart_until_another_plan_is_bou
     (row,) = ledger(context, "ticker = 'BBB'")
     assert (row.status, row.bronze_error_kind, row.source_plan, row.bronze_status_code) == ("not_in_plan", "plan", "basic", 402)
     (summary,) = context.service.list_runs()
-    assert (summary.bronze, summary.failed_files, summary.status) == ({"stored": 1, "not_in_plan": 1}, 0, "ok")
+    assert (summary.bronze, summary.failed_files, summary.status) == ({"stored": 1, "not_in_plan": 1}, 0, "not_in_plan")
 
     vendor.requests.clear()
     told = run(context)

@@ -42,6 +42,7 @@ def test_a_dataset_and_what_covers_it_feed_one_fact(tmp_path: Path) -> None:
 
 def test_the_packaged_bulk_file_continues_the_prices(tmp_path: Path) -> None:
     recipes = load_catalogue().recipes
+    assert continued_by(recipes["tiingo.daily-prices"], recipes) is recipes["tiingo.eod-prices"]
     assert continued_by(recipes["fmp.eod-bulk"], recipes) is recipes["fmp.eod-prices"]
     # Where a user's dataset feeds the fact, the file continues nothing, and says nothing about gold.
     written(tmp_path, declared(OWN, dataset="closes", covered_by=None, request={"path": "/{ticker}"}), source="fmp")
