@@ -88,7 +88,7 @@ def examine(home: Path | None, *, online: bool = False) -> Iterator[Check]:
         return
     partitions = sum(1 for _ in universe)
     yield Check(
-        "recipes and universe", "ok", f"{len(context.catalogue.recipes)} datasets declared, {partitions} partitions wanted"
+        "recipes and universe", "ok", f"{len(context.catalogue.complete().recipes)} datasets declared, {partitions} partitions wanted"
     )
     yield _database(context)
     yield _published(context)
