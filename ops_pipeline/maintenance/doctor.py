@@ -83,13 +83,12 @@ def examine(home: Path | None, *, online: bool = False) -> Iterator[Check]:
         # A database that somebody holds is told of, not waited for.
         context = build_context(settings.model_copy(update={"database_wait_seconds": 1.0}), notify=lambda _: None)
         universe = context.universe()
+        declared = len(context.catalogue.complete().recipes)
     except UserError as e:
         yield Check("recipes and universe", "failed", str(e), "mend the file")
         return
     partitions = sum(1 for _ in universe)
-    yield Check(
-        "recipes and universe", "ok", f"{len(context.catalogue.complete().recipes)} datasets declared, {partitions} partitions wanted"
-    )
+    yield Check("recipes and universe", "ok", f"{declared} datasets declared, {partitions} partitions wanted")
     yield _database(context)
     yield _published(context)
     names = dict.fromkeys(context.catalogue.recipes[dataset].source for dataset in universe.wanted)
