@@ -204,7 +204,7 @@ def _tell(context: Context, done: Sequence[Decided], what: str, *, as_json: bool
         output.print_json({"decided": [asdict(one) for one in done]})
         return
     rows = sum(one.rows for one in done)
-    output.say(f"{output.number(rows, 'row')} {what}, by decision {done[0].run_id}; gold is built anew")
+    output.say(f"{output.number(rows, 'row')} {what} by decision {done[0].run_id}")
 
 
 def _table(rows: Sequence[DroppedRow]) -> Table:
