@@ -77,7 +77,7 @@ def _any_row() -> st.SearchStrategy[DatasetInjestion]:
     return st.builds(DatasetInjestion, **fields)
 
 
-@settings(max_examples=50)
+@settings(max_examples=25)
 @given(rows=st.lists(_any_row(), max_size=4))
 def test_rows_survive_arrow(rows: list[DatasetInjestion]) -> None:
     table = to_arrow(rows)
@@ -90,7 +90,7 @@ def test_rows_survive_the_database(warehouse: Warehouse) -> None:
     with warehouse.connection() as connection:
         repo = OpsRepo(connection)
 
-        @settings(max_examples=40)
+        @settings(max_examples=20)
         @given(rows=st.lists(_any_row(), min_size=1, max_size=4, unique_by=lambda r: r.key), stage=st.sampled_from(list(Stage)))
         def check(rows: list[DatasetInjestion], stage: Stage) -> None:
             connection.execute("BEGIN")

@@ -132,7 +132,7 @@ def test_filters_of_any_spelling_are_values(warehouse: Warehouse, text: str) -> 
 # --- lists and summaries --------------------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=60)
+@settings(max_examples=25)
 @given(rows=ledgers(PARTITIONS[1:2], most=8), promoter=st.sampled_from(["run-1", "run-2", "run-9"]))
 def test_lists_and_summaries_agree_whichever_way_they_are_read(
     rows: list[DatasetInjestion], promoter: str, shared: OpsRepo

@@ -66,6 +66,8 @@ def _check(staged: Staged, number: int, wanted: Expected) -> None:
     assert [position for position, _, _ in rejects(staged, number)] == wanted.failed
 
 
+# A batch costs the same whether it has two bodies or twenty: few examples of many bodies each.
+
 # --- a reference reader -------------------------------------------------------------------------------------------------------
 
 _json_values = st.one_of(
@@ -79,8 +81,8 @@ _json_file = st.tuples(
 )
 
 
-@given(files=st.lists(_json_file, min_size=1, max_size=4), window=WINDOWS)
-@settings(max_examples=40)
+@given(files=st.lists(_json_file, min_size=1, max_size=10), window=WINDOWS)
+@settings(max_examples=16)
 def test_json_holds_what_a_plain_reader_finds(folder: Path, files: list[Any], window: tuple[date | None, date | None]) -> None:
     bodies = [
         (mark + json.dumps(records, indent=indent, ensure_ascii=ascii_)).encode() for records, indent, ascii_, mark in files
@@ -114,8 +116,8 @@ def _csv_body(lines: list[Any], end: str, quoting: Any, header: list[str], mark:
     return (("\ufeff" if mark else "") + text.getvalue()).encode()
 
 
-@given(files=st.lists(_csv_file, min_size=1, max_size=4), window=WINDOWS)
-@settings(max_examples=40)
+@given(files=st.lists(_csv_file, min_size=1, max_size=10), window=WINDOWS)
+@settings(max_examples=16)
 def test_csv_holds_what_a_plain_reader_finds(folder: Path, files: list[Any], window: tuple[date | None, date | None]) -> None:
     bodies = [_csv_body(*file) for file in files]
     staged = stage_bodies(folder, CSV, bodies, from_date=window[0], to_date=window[1])
@@ -225,15 +227,17 @@ def _accounted(staged: Staged, number: int) -> None:
     assert all(reason for _, _, reason in rejects(staged, number))
 
 
-@given(scraps=st.lists(_scraps, min_size=1, max_size=8), header=st.sampled_from(["date,Close/Last,note", "Date,USD,JPY", "date"]))
-@settings(max_examples=40)
+@given(
+    scraps=st.lists(_scraps, min_size=1, max_size=20), header=st.sampled_from(["date,Close/Last,note", "Date,USD,JPY", "date"])
+)
+@settings(max_examples=18)
 def test_tables_read_alike_with_and_without_positions(folder: Path, scraps: list[list[str]], header: str) -> None:
     made = {"date,Close/Last,note": CSV, "Date,USD,JPY": FX, "date": NARROW}[header]
     _agree(folder, made, [f"{header}\n{''.join(s)}".encode() for s in scraps])
 
 
-@given(scraps=st.lists(st.lists(st.sampled_from(_JSON_SCRAPS), max_size=12), min_size=1, max_size=8))
-@settings(max_examples=30)
+@given(scraps=st.lists(st.lists(st.sampled_from(_JSON_SCRAPS), max_size=12), min_size=1, max_size=20))
+@settings(max_examples=14)
 def test_arrays_read_alike_with_and_without_positions(folder: Path, scraps: list[list[str]]) -> None:
     _agree(folder, JSON, [f"[{''.join(s)}]".encode() for s in scraps])
 
@@ -264,8 +268,8 @@ def _edited(body: bytes, edits: list[tuple[str, int, bytes]]) -> bytes:
     return body
 
 
-@given(bodies=st.lists(_hostile, min_size=1, max_size=8))
-@settings(max_examples=30)
+@given(bodies=st.lists(_hostile, min_size=1, max_size=20))
+@settings(max_examples=14)
 def test_no_bytes_make_staging_raise_or_lose_a_record(folder: Path, bodies: list[bytes]) -> None:
     for made, good, count in zip((JSON, CSV, FX), _SEEDS, (1, 1, 2), strict=True):
         staged = stage_bodies(folder, made, [*bodies, good])

@@ -10,7 +10,7 @@ from ops_pipeline.warehouse import Warehouse, locks
 from ops_pipeline_tests.warehouse.conftest import StartWorker, is_locked
 
 READERS = 4
-WRITES = 25
+WRITES = 10
 
 
 @pytest.mark.parametrize("writers", [2, 8])
