@@ -15,8 +15,7 @@ from typing import Any, Literal
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from ops_pipeline.errors import SettingsError
 
@@ -25,10 +24,10 @@ PREFIX = "OPS_PIPELINE_"
 _PUBLISHED = re.compile(r"-?(silver|gold)(\.[a-z0-9_*?]+)?")
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """The effective configuration of one process."""
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True, env_ignore_empty=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     home: Path = Field(default=Path("data"), description="the data folder: database, bronze files, universe, a user's recipes")
     database: Path | None = Field(default=None, description="the DuckDB file; default: ops.duckdb in the data folder")
@@ -208,6 +207,16 @@ def _refuse_unknown_variables() -> None:
             raise SettingsError(f"{variable} is no setting of ops_pipeline; {hint} Rename or unset it.")
 
 
+def _from_environment() -> dict[str, str]:
+    """Setting -> its variable's value, where that is set to something."""
+    named = {
+        variable.upper().removeprefix(PREFIX).lower(): variable for variable in os.environ if variable.upper().startswith(PREFIX)
+    }
+    return {
+        name: os.environ[variable] for name, variable in named.items() if name in Settings.model_fields and os.environ[variable]
+    }
+
+
 _SECRETS = frozenset(name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation))
 
 
@@ -220,7 +229,7 @@ def load_settings(**overrides: Any) -> Settings:
     given = {k: v for k, v in overrides.items() if v is not None}
     _refuse_unknown_variables()
     try:
-        return Settings(**given)
+        return Settings.model_validate({**_from_environment(), **given})
     except ValidationError as e:
         problem = e.errors(include_url=False)[0]
         name = str(problem["loc"][0]) if problem["loc"] else "?"
