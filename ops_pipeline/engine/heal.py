@@ -7,6 +7,7 @@ here: promotions that wait, which every run does for its own keys (`plan`).
 from __future__ import annotations
 
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ops_pipeline.bronze.paths import partition_folder
@@ -28,19 +29,43 @@ NEVER_ANSWERED = "the run ended before an answer was stored; the next run asks a
 CUT_SHORT = "the run ended before the last part of this request was stored; the next run asks again"
 
 
-def heal(context: Context, run_id: str, promoter: Promoter) -> int:
-    """Settles the rows of dead runs, whatever their keys, and removes their temporary files and leases.
+@dataclass(frozen=True, slots=True)
+class Left:
+    """What dead runs left.
 
-    Returns:
-        how many requests were settled.
+    Attributes:
+        runs: the dead ones, and the one that looks: its rows are an earlier attempt's, since Dagster retries a step under the same run id.
+        rows: their requests that have no end.
     """
+
+    runs: set[str]
+    rows: list[DatasetInjestion]
+
+
+def left_by_dead(context: Context, run_id: str) -> Left:
+    """What there is to heal; writes nothing."""
     # In this order: a run that dies in between is left to the next run, with the lease that tells about it.
     left = context.leases.left_behind()
     with context.warehouse.reading() as connection:
         asked = OpsRepo(connection).asked()
-    # Rows of this very run are an earlier attempt's: Dagster retries a step under the same run id.
     dead = left | context.leases.dead({row.run_id for row in asked}) | {run_id}
-    rows = [row for row in asked if row.run_id in dead]
+    return Left(dead, [row for row in asked if row.run_id in dead])
+
+
+def heal(context: Context, run_id: str, promoter: Promoter, left: Left | None = None) -> int:
+    """Settles the rows of dead runs, whatever their keys, and removes their temporary files and leases.
+
+    Args:
+        context: the home.
+        run_id: the run that heals.
+        promoter: its promoter.
+        left: where the caller has looked already; None: it is looked up here.
+
+    Returns:
+        how many requests were settled.
+    """
+    left = left or left_by_dead(context, run_id)
+    rows, dead = left.rows, left.runs
     if rows:
         log.info("settling %d requests of runs that died", len(rows))
         for batch in _batches(_settle(context, rows), context.settings.batch_files):

@@ -14,26 +14,27 @@ from ops_pipeline.gold.identity import apply, differences
 
 if TYPE_CHECKING:
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.recipes.universe import Universe
 
 log = logging.getLogger("ops_pipeline.engine")
 
 
-def identify(context: Context) -> list[str]:
-    """Brings the instruments to what the universe declares; usually nothing has changed, and one short read finds that.
+def declared_anew(context: Context, universe: Universe) -> bool:
+    """Whether the universe declares instruments otherwise than they stand; usually nothing has changed, and one short read finds that."""
+    try:
+        with context.warehouse.reading() as connection:
+            return any(differences(connection, universe.identities))
+    except DatabaseMissingError:
+        return False
+
+
+def identify(context: Context, universe: Universe) -> list[str]:
+    """Brings the instruments to what the universe declares.
 
     Returns:
         the symbols whose instruments changed.
-
-    Raises:
-        UniverseError: when the universe file is wrong.
     """
-    identities = context.universe().identities
-    try:
-        with context.warehouse.reading() as connection:
-            if not any(differences(connection, identities)):
-                return []
-    except DatabaseMissingError:
-        return []
+    identities = universe.identities
     with context.warehouse.connection(), context.warehouse.transaction() as connection:
         changed = apply(connection, identities, context.catalogue.recipes.values())
     log.info("instruments as the universe declares them: %s", ", ".join(changed))

@@ -9,35 +9,22 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.outcome import OutcomeKind
-from ops_pipeline.errors import DatabaseMissingError
-from ops_pipeline.ops.refusals import MANY_KEYS, Refusal, plan_refusals
+from ops_pipeline.ops.refusals import MANY_KEYS
 from ops_pipeline.recipes.models import NO_TICKER
 from ops_pipeline.sources import SourceError
 from ops_pipeline.sources.base import PLAN_KINDS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
-    from ops_pipeline.engine.context import Context
     from ops_pipeline.engine.plan import PlannedKey
+    from ops_pipeline.ops.refusals import Refusal, Refusals
     from ops_pipeline.sources import Request
 
 
-def leave_out(context: Context, items: Sequence[PlannedKey], now: datetime) -> None:
+def leave_out(items: Sequence[PlannedKey], known: Refusals) -> None:
     """Takes out the requests that the vendor said its plan does not hold; a key that is left without any gets the verdict `not_in_plan`."""
-    asking = [item for item in items if item.requests]
-    if not asking:
-        return
-    plans = {name: declaration.plan for name, declaration in context.catalogue.sources.items()}
-    try:
-        with context.warehouse.reading() as connection:
-            known = plan_refusals(connection, plans, now)
-    except DatabaseMissingError:
-        return
-    if not known.keys:
-        return
-    for item in asking:
+    for item in items:
         whole = known.datasets.get(item.key.dataset)
         mine = known.keys.get(item.key, ())
         refused: dict[str, Refusal] = {}

@@ -96,7 +96,8 @@ class Pipeline:
         self.asked = with_validators(self.context, in_turn(self.context, self.asked, utc_now()))
         recipes = {a.recipe.recipe_hash: a.recipe for a in self.asked}
         if self.asked:
-            with self.context.warehouse.connection(log_bytes=LOG_BYTES), self.context.warehouse.transaction():
+            with self.context.warehouse.connection(log_bytes=LOG_BYTES, threads="half"), self.context.warehouse.transaction():
+                self.promoter.expect(asked.partition for asked in self.asked)
                 for start in range(0, len(self.asked), ASK_ROWS):
                     self.context.service.ask([a.open() for a in self.asked[start : start + ASK_ROWS]], recipes.values())
         steps.debug("asked %d requests", len(self.asked))
@@ -151,9 +152,6 @@ class Pipeline:
         """Types what is fetched, portion by portion, while more is fetched."""
         loop = asyncio.get_running_loop()
         try:
-            if self.asked and not self.stopping.is_set():
-                partitions = [asked.partition for asked in self.asked]
-                await loop.run_in_executor(self._reader, self.promoter.expect, partitions)
             while (rows := await self.inbox.take()) and not self.reads.abandoned:
                 await self.reads.put(await loop.run_in_executor(self._reader, self.promoter.read, rows))
         finally:

@@ -21,6 +21,7 @@ from ops_pipeline.engine.refetch import due_again
 from ops_pipeline.errors import DatabaseMissingError
 from ops_pipeline.ops.failures import answered_windows
 from ops_pipeline.ops.ingestion import Stage
+from ops_pipeline.ops.refusals import Refusals, plan_refusals
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.tries import answers_by_period, last_asked
 from ops_pipeline.ops.watermark import Window
@@ -114,11 +115,27 @@ class _Known:
     covers: dict[PartitionKey, Cover] = field(default_factory=dict)
     periods: dict[PartitionKey, dict[date, PeriodAnswers]] = field(default_factory=dict)
     holes: dict[PartitionKey, list[Gap]] = field(default_factory=dict)
+    refusals: Refusals = field(default_factory=Refusals)
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What a plan rests on: the keys, the universe that lists them, and what the ledger knew of them at one time."""
+
+    now: datetime
+    universe: Universe
+    planned: list[PlannedKey]
+    wanted: list[PlannedKey]
+    known: _Known
 
 
 def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
     """One plan a key, in the order given; reads the ledger once, writes nothing."""
-    universe = context.universe()
+    return decide(context, facts(context, context.universe(), keys, options), options)
+
+
+def facts(context: Context, universe: Universe, keys: Sequence[PartitionKey], options: RunOptions) -> Facts:
+    """All that a plan needs of the database, in one opening."""
     planned, wanted = [], []
     for key in dict.fromkeys(keys):
         recipe = context.catalogue.recipes.get(key.dataset)
@@ -140,16 +157,19 @@ def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) ->
         else:
             wanted.append(item)
     now = options.now or utc_now()
-    known = _ask_ledger(context, universe, [item.key for item in wanted], options, now)
+    return Facts(now, universe, planned, wanted, _ask_ledger(context, universe, [item.key for item in wanted], options, now))
+
+
+def decide(context: Context, found: Facts, options: RunOptions) -> list[PlannedKey]:
+    """The plans, without the database where no pause of a session that no answer gave has to be looked up."""
+    universe, now, planned, wanted, known = found.universe, found.now, found.planned, found.wanted, found.known
     imports = Imports(context, known.imported, full=options.full)
     if "bronze" in options.layers:
         for item in wanted:
             if not _is_over(universe, item, known, options, now):
                 expected = universe.expected.get(item.key)
                 _decide(context, item, known, within(options, expected), now, imports, expected.since if expected else None)
-        # Whoever names days, or repeats a run, wants an answer now.
-        if not options.force and options.windows is None and options.from_date is None and not options.full:
-            leave_out(context, wanted, now)
+        leave_out(wanted, known.refusals)
         if not options.force:
             pause(context, [item for item in wanted if item.lacking], now)
     for item in wanted:
@@ -232,6 +252,12 @@ def _ask_ledger(context: Context, universe: Universe, keys: list[PartitionKey], 
                 known.again.update(due_again(connection, context.catalogue, keys, now, options.today))
                 if undated:
                     known.answers.update(repo.last_answers(undated))
+                # Whoever names days, or repeats a run, wants an answer now.
+                if not options.force and not named:
+                    plans = {name: declaration.plan for name, declaration in context.catalogue.sources.items()}
+                    refusals = plan_refusals(connection, plans, now)
+                    known.refusals.datasets.update(refusals.datasets)
+                    known.refusals.keys.update(refusals.keys)
                 known.covers.update(covers(connection, context, universe, in_bulk, known.islands, keys, now, options.today))
                 modes = {k: context.catalogue.recipes[k.dataset] for k in keys}
                 slow = [k for k, r in modes.items() if r.mode.has_watermark and r.cadence != "daily"]

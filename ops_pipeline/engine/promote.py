@@ -149,7 +149,7 @@ class Promoter:
             ledger rows as promoted, and partitions in which something waits for silver that this batch has not read.
         """
         while True:
-            with self.context.warehouse.connection(log_bytes=LOG_BYTES):
+            with self.context.warehouse.connection(log_bytes=LOG_BYTES, threads="half"):
                 started = time.monotonic()
                 doubted = self._record(read)
                 if not doubted:

@@ -14,11 +14,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from ops_pipeline.engine.context import steps
-from ops_pipeline.engine.heal import heal
-from ops_pipeline.engine.identify import identify
+from ops_pipeline.engine.heal import heal, left_by_dead
+from ops_pipeline.engine.identify import declared_anew, identify
 from ops_pipeline.engine.outcome import Outcome
 from ops_pipeline.engine.pipeline import Pipeline
-from ops_pipeline.engine.plan import RunOptions, plan
+from ops_pipeline.engine.plan import RunOptions, decide, facts
 from ops_pipeline.engine.promote import Promoter
 from ops_pipeline.errors import UserError
 from ops_pipeline.sources import prepare
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Generator, Sequence
 
     from ops_pipeline.engine.context import Context
+    from ops_pipeline.engine.plan import PlannedKey
     from ops_pipeline.recipes.universe import PartitionKey
 
 log = logging.getLogger("ops_pipeline.engine")
@@ -64,9 +65,7 @@ def run_batch(
         datasets = {key.dataset for key in keys} & context.catalogue.recipes.keys()
         prepare(context.catalogue.sources[context.catalogue.recipes[dataset].source] for dataset in datasets)
         promoter = Promoter(context, run_id, options.layers)
-        identify(context)
-        heal(context, run_id, promoter)
-        planned = plan(context, keys, options)
+        planned = _planned(context, keys, options, run_id, promoter)
         work = [p for p in planned if p.verdict is None]
         for item in planned:
             if item.verdict is not None:
@@ -78,6 +77,20 @@ def run_batch(
                 _tidy(context, run_id)
             _fold(context)
         steps.debug("finished")
+
+
+def _planned(
+    context: Context, keys: Sequence[PartitionKey], options: RunOptions, run_id: str, promoter: Promoter
+) -> list[PlannedKey]:
+    """The plans, with instruments and the rows of dead runs in order: nearly always they are, and one opening of the database tells."""
+    universe = context.universe()
+    with context.warehouse.reading():
+        anew, left = declared_anew(context, universe), left_by_dead(context, run_id)
+        found = None if anew or left.rows else facts(context, universe, keys, options)
+    if anew:
+        identify(context, universe)
+    heal(context, run_id, promoter, left)
+    return decide(context, found or facts(context, universe, keys, options), options)
 
 
 def _tidy(context: Context, run_id: str) -> None:

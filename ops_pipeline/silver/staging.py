@@ -27,6 +27,7 @@ from ops_pipeline.silver.parquet import ParquetReader, examined
 from ops_pipeline.silver.readers import TEXT_READERS, file_named_in
 from ops_pipeline.silver.staged import REJECTS_SCHEMA, FileProfile, Staged, UnknownField
 from ops_pipeline.silver.typing_sql import identifier, typed_sql
+from ops_pipeline.warehouse.instance import half_of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -52,7 +53,8 @@ _SHOWN = 120
 def staging_connection() -> duckdb.DuckDBPyConnection:
     """An in-memory database to read answers with; making one takes longer than reading a few files, so keep it for many batches."""
     connection = duckdb.connect()
-    connection.execute("SET TimeZone = 'UTC'")
+    # Reading goes on beside committing: each has half of the processors.
+    connection.execute(f"SET TimeZone = 'UTC'; SET threads = {half_of_threads(connection)}")
     return connection
 
 

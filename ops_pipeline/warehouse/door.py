@@ -26,6 +26,7 @@ from ops_pipeline.warehouse.instance import (
     CATALOG,
     HeldElsewhereError,
     Instance,
+    Threads,
     WarehouseUsageError,
     disk_full,
     disk_is_full,
@@ -119,7 +120,7 @@ class Warehouse:
 
     @contextlib.contextmanager
     def connection(
-        self, *, read_only: bool = False, check_schema: bool = True, log_bytes: int | None = None
+        self, *, read_only: bool = False, check_schema: bool = True, log_bytes: int | None = None, threads: Threads = "all"
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the database for the length of the block: alone if it may write, beside other readers if not.
 
@@ -131,6 +132,7 @@ class Warehouse:
             check_schema: False only for the code that migrates.
             log_bytes: How long the log may be when the block ends, for one that writes much and seldom: a fold costs processor time
                 by the second after thousands of rows. None: as fits many small writes.
+            threads: How many threads DuckDB works on: half of them where other stages of a run need the processors meanwhile.
 
         Raises:
             DatabaseMissingError: Nothing to read yet.
@@ -139,7 +141,7 @@ class Warehouse:
             DatabaseError: Not a database, a folder that cannot be written, a full disk.
             WarehouseUsageError: The block would write inside one that reads, or the process was forked inside a block.
         """
-        with self._held(read_only=read_only, check_schema=check_schema, log_bytes=log_bytes) as hold:
+        with self._held(read_only=read_only, check_schema=check_schema, log_bytes=log_bytes, threads=threads) as hold:
             yield hold.connection
 
     @contextlib.contextmanager
@@ -153,7 +155,7 @@ class Warehouse:
             few_rows: Whether a few hundred rows at most are written: DuckDB then works on one thread, which takes a quarter less
                 processor time, and far less time where other processes keep the processors busy. A joined block changes nothing.
         """
-        with self._held(one_thread=few_rows) as hold:
+        with self._held(threads="one" if few_rows else "all") as hold:
             if hold.in_transaction:
                 try:
                     yield hold.connection
@@ -218,7 +220,7 @@ class Warehouse:
 
     @contextlib.contextmanager
     def _held(
-        self, *, read_only: bool = False, check_schema: bool = True, one_thread: bool = False, log_bytes: int | None = None
+        self, *, read_only: bool = False, check_schema: bool = True, threads: Threads = "all", log_bytes: int | None = None
     ) -> Iterator[_Hold]:
         path = self._path.resolve()
         holds = _registry.holds
@@ -233,7 +235,7 @@ class Warehouse:
             return
         if path in _registry.forked_while_open:
             raise WarehouseUsageError(f"This process was forked while its parent had {path} open: fork before, or use spawn")
-        with self._opened(path, read_only=read_only, one_thread=one_thread, log_bytes=log_bytes) as hold:
+        with self._opened(path, read_only=read_only, threads=threads, log_bytes=log_bytes) as hold:
             if check_schema and self._schema_version is not None:
                 _check_schema(hold.connection, path, self._schema_version)
             holds[path] = hold
@@ -247,7 +249,7 @@ class Warehouse:
                 del holds[path]
 
     @contextlib.contextmanager
-    def _opened(self, path: Path, *, read_only: bool, one_thread: bool, log_bytes: int | None) -> Iterator[_Hold]:
+    def _opened(self, path: Path, *, read_only: bool, threads: Threads, log_bytes: int | None) -> Iterator[_Hold]:
         if read_only:
             if not exists(path):
                 raise missing(path)
@@ -259,7 +261,7 @@ class Warehouse:
         while True:
             with locks.database_lock(path, exclusive=not read_only, notify=self._notify):
                 try:
-                    hold = _Hold(instance.attach(read_only=read_only, one_thread=one_thread), read_only)
+                    hold = _Hold(instance.attach(read_only=read_only, threads=threads), read_only)
                 except HeldElsewhereError as held:
                     holder = held.holder
                 else:

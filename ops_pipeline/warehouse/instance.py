@@ -22,6 +22,7 @@ import os
 import re
 import threading
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 
@@ -35,6 +36,11 @@ ROW_GROUP_ROWS = 16 * 1024
 
 # Closing writes nothing by itself, and a commit never folds the log into the file (1.5 s were seen): the door decides when.
 _SETTINGS = "SET GLOBAL TimeZone = 'UTC'; PRAGMA disable_checkpoint_on_shutdown; SET GLOBAL checkpoint_threshold = '1TB'"
+
+
+Threads = Literal["all", "half", "one"]
+"""How many threads DuckDB may work on. A thread that finds nothing to do spins for a while before it sleeps: on work that is too small to
+share, a second one doubles the processor time."""
 
 
 class WarehouseUsageError(RuntimeError):
@@ -62,7 +68,8 @@ class Instance:
         self._mutex = threading.RLock()
         self._root: duckdb.DuckDBPyConnection | None = None
         self._connections = 0
-        self._one_thread = False
+        self._threads: Threads = "all"
+        self._half = 1
         self.fold_seconds = 0.0
         """How long this process's last fold of the log took; 0 before the first."""
 
@@ -71,15 +78,15 @@ class Instance:
         with self._mutex:
             self._ready()
 
-    def attach(self, *, read_only: bool, one_thread: bool = False) -> duckdb.DuckDBPyConnection:
-        """A connection for the calling thread; the first one attaches the file, and says whether DuckDB uses one thread or all.
+    def attach(self, *, read_only: bool, threads: Threads = "all") -> duckdb.DuckDBPyConnection:
+        """A connection for the calling thread; the first one attaches the file, and says how many threads DuckDB uses.
 
         Raises HeldElsewhereError when a foreign process has it, DatabaseError when it cannot be opened.
         """
         with self._mutex:
             root = self._ready()
             if not self._connections:
-                self._use_threads(root, one=one_thread)
+                self._use_threads(root, threads)
                 self._attach(root, read_only=read_only)
             self._connections += 1
             connection = root.cursor()
@@ -115,7 +122,7 @@ class Instance:
             # Destroying the copy would wait for threads and mutexes that only the parent has. Never freeing it is safe.
             keep_for_ever(self._root)
             self._root = None
-            self._one_thread = False
+            self._threads = "all"
         self._mutex = threading.RLock()
         return attached
 
@@ -123,18 +130,23 @@ class Instance:
         if self._root is None:
             self._root = duckdb.connect(":memory:", config={"autoinstall_known_extensions": "false"})
             self._root.execute(_SETTINGS)
+            self._half = half_of_threads(self._root)
         return self._root
 
     def _drop(self) -> None:
         if self._root is not None:
             self._root.close()
             self._root = None
-            self._one_thread = False
+            self._threads = "all"
 
-    def _use_threads(self, root: duckdb.DuckDBPyConnection, *, one: bool) -> None:
-        if one != self._one_thread:
-            root.execute("SET GLOBAL threads = 1" if one else "RESET GLOBAL threads")
-            self._one_thread = one
+    def _use_threads(self, root: duckdb.DuckDBPyConnection, threads: Threads) -> None:
+        if threads == self._threads:
+            return
+        if threads == "all":
+            root.execute("RESET GLOBAL threads")
+        else:
+            root.execute(f"SET GLOBAL threads = {self._half if threads == 'half' else 1}")
+        self._threads = threads
 
     def _attach(self, root: duckdb.DuckDBPyConnection, *, read_only: bool) -> None:
         if not exists(self._path):
@@ -169,6 +181,12 @@ class Instance:
             raise DatabaseError(
                 f"The database {self._path} cannot be created ({error.strerror}): make its folder writable."
             ) from error
+
+
+def half_of_threads(connection: duckdb.DuckDBPyConnection) -> int:
+    """Half of the threads that DuckDB would use, at least one: as many as it should where another stage of the run works beside it."""
+    found = connection.execute("SELECT current_setting('threads')").fetchone()
+    return max(1, int(found[0]) // 2) if found else 1
 
 
 def keep_for_ever(value: object) -> None:

@@ -300,7 +300,7 @@ def test_a_schema_table_of_somebody_else_is_a_sentence(tmp_path: Path) -> None:
         pass
 
 
-def test_few_rows_are_written_on_one_thread_and_all_else_on_all(database: Path) -> None:
+def test_few_rows_are_written_on_one_thread_and_a_run_shares_the_processors(database: Path) -> None:
     def threads(opened: AbstractContextManager[duckdb.DuckDBPyConnection]) -> int:
         with opened as connection:
             return int(connection.execute("SELECT current_setting('threads')").fetchall()[0][0])
@@ -312,6 +312,8 @@ def test_few_rows_are_written_on_one_thread_and_all_else_on_all(database: Path) 
     assert threads(warehouse.transaction(few_rows=True)) == 1
     with warehouse.transaction():
         assert threads(warehouse.transaction(few_rows=True)) == everything
+    assert threads(warehouse.reading()) == everything
+    assert threads(warehouse.connection(threads="half")) == max(1, everything // 2)
     assert threads(warehouse.reading()) == everything
 
 
