@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from dataclasses import replace
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -381,4 +381,39 @@ def test_a_symbol_with_few_days_stands_in_gold_as_after_a_rebuild(tmp_path: Path
     run(context, PartitionKey(NO_TICKER, BULK), today=days[-2])
     run(context, PartitionKey(NO_TICKER, BULK), today=days[-1])
     assert [len(rows) for rows in fact(context).values()] == [len(days), len(days), 5]
+    assert_gold_is_what_silver_gives(context)
+
+
+class Latest(Paying):
+    """The newest session of all symbols in one answer, asked without dates."""
+
+    async def _answers(self, request: Request) -> AsyncIterator[Answer]:
+        if request.dataset == "bulk":
+            yield Answer(body([{"symbol": s, **self.price(s, self.now)} for s in SYMBOLS]))
+            return
+        async for answer in super()._answers(request):
+            yield answer
+
+
+def test_a_daily_answer_without_dates_covers_the_days_on_which_it_was_asked(tmp_path: Path) -> None:
+    market = Latest()
+    own, bulk = paying()
+    daily = Recipe.model_validate(bulk.model_dump(by_alias=True) | {"mode": "snapshot", "period": None, "first_date": None})
+    context = make_home(tmp_path, market, recipes=[own, daily], tickers=SYMBOLS[:2])
+    for market.now in (SEEDED, *WEEK[:2]):
+        run(context, today=market.now, now=datetime.combine(market.now, time(23), UTC))
+    assert [(d, t) for d, t, *_ in market.asked() if d == "prices"] == [("prices", "AAA"), ("prices", "BBB")], (
+        "for their histories"
+    )
+    assert fact(context) == both_and(WEEK[1], *WEEK[:2])
+    # A day on which nobody asked is missed for good: the tickers are asked for by themselves.
+    market.now = WEEK[3]
+    run(context, today=market.now, now=datetime.combine(market.now, time(23), UTC))
+    run(context, today=market.now, now=datetime.combine(market.now, time(23, 30), UTC))
+    later = WEEK[3] + covering.WAITED_FOR
+    market.asked()
+    market.now = later
+    run(context, today=later, now=datetime.combine(later, time(23), UTC))
+    assert [(d, t) for d, t, *_ in market.asked() if d == "prices"] == [("prices", "AAA"), ("prices", "BBB")]
+    assert {t: rows for t, rows in fact(context).items() if t != "ZZZ"} == {t: expected(t, later) for t in SYMBOLS[:2]}
     assert_gold_is_what_silver_gives(context)
