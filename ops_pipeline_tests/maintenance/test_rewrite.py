@@ -19,7 +19,9 @@ from ops_pipeline_tests.engine.home import JANUARY, contents, key, ledger, make_
 def _waste(warehouse: Warehouse) -> None:
     """What a large table leaves in the file when it goes."""
     with warehouse.connection() as connection:
-        connection.execute("CREATE TABLE silver.waste AS SELECT hash(i) AS h, i FROM range(400000) r(i); CHECKPOINT warehouse")
+        connection.execute("CREATE TABLE silver.waste AS SELECT hash(i) AS h, i FROM range(1500000) r(i); CHECKPOINT warehouse")
+        # Free blocks at the end of the file DuckDB gives back itself.
+        connection.execute("CREATE TABLE silver.behind AS SELECT hash(i) AS h FROM range(150000) r(i); CHECKPOINT warehouse")
         connection.execute("DROP TABLE silver.waste; CHECKPOINT warehouse")
 
 
