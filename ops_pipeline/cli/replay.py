@@ -27,17 +27,32 @@ def replay(
     to_scratch: Annotated[
         bool, typer.Option("--to-scratch", help="Only compare; the result is kept in a database beside, nothing is replaced.")
     ] = False,
+    recipe: Annotated[
+        str | None,
+        typer.Option(
+            "--recipe",
+            metavar="HASH",
+            help="With --to-scratch: read the one --dataset by this earlier recipe of it (ops.recipes).",
+        ),
+    ] = None,
     home: HomeOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Build silver and gold anew from the stored answers, compare, and put the result in place; nothing is asked of any vendor."""
+    from ops_pipeline.engine.replay import earlier_recipe
     from ops_pipeline.engine.replay import replay as replay_dataset
     from ops_pipeline.engine.run import new_run_id
     from ops_pipeline.ops.queries import RunFilter
 
+    if recipe is not None and not (to_scratch and dataset and len(dataset) == 1):
+        raise UserError(
+            "--recipe is for looking: give --to-scratch and one --dataset with it. What stands follows from the recipe in force."
+        )
     context = open_ledger(home)
     known = dict.fromkeys(row["dataset"] for row in context.service.coverage(RunFilter(), limit=10_000))
     recipes = [context.catalogue.recipe(key) for key in dataset or known if dataset or key in context.catalogue.recipes]
+    if recipe is not None:
+        recipes = [earlier_recipe(context, recipes[0].dataset_key, recipe)]
     tickers = list(dict.fromkeys(ticker)) if ticker else None
     if tickers:
         recipes = [recipe for recipe in recipes if recipe.per_ticker]

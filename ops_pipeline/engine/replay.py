@@ -13,17 +13,20 @@ import contextlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from pydantic import ValidationError
+
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.promote import Promoter
 from ops_pipeline.errors import UserError
 from ops_pipeline.gold.build import Changes, rebuild
 from ops_pipeline.ops import migrations
 from ops_pipeline.ops.decisions import decisions_of, record_decisions
-from ops_pipeline.ops.replays import lost_files, record_replay, replayable, unpromoted
+from ops_pipeline.ops.replays import lost_files, recipes_used, record_replay, replayable, unpromoted
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.ops.service import OpsService
 from ops_pipeline.progress import silent
 from ops_pipeline.recipes.bulk import gold_from
+from ops_pipeline.recipes.models import Recipe
 from ops_pipeline.silver.comparison import Comparison, compare, rows_without_body, take_place, take_rejects
 from ops_pipeline.warehouse import Warehouse, attach_statement
 
@@ -36,7 +39,7 @@ if TYPE_CHECKING:
     from ops_pipeline.engine.context import Context
     from ops_pipeline.ops.ingestion import PromotionKind
     from ops_pipeline.progress import Tell
-    from ops_pipeline.recipes.models import Recipe
+    from ops_pipeline.recipes.loading import Catalogue
 
 _SCRATCH = "replayed"
 
@@ -78,7 +81,7 @@ def replay(
 
     Args:
         context: the home; its migrations must be applied.
-        recipe: the dataset's recipe in force.
+        recipe: the dataset's recipe in force; with `to_scratch` an earlier one will do.
         run_id: of this replay.
         tickers: only these; None: all, which is what a recipe with other columns needs.
         to_scratch: change nothing, and keep the database that holds the result.
@@ -93,6 +96,37 @@ def replay(
         return _Replay(context, recipe, run_id, tickers, kind, tell).run(to_scratch=to_scratch)
 
 
+def earlier_recipe(context: Context, dataset: str, recipe_hash: str) -> Recipe:
+    """A recipe by which the dataset was read before, as the ledger kept it.
+
+    Args:
+        context: the home.
+        dataset: the dataset key.
+        recipe_hash: its hash, or as much of its beginning as tells it apart.
+
+    Raises:
+        UserError: there is none, or more than one; or it was written for a version that knew fields which this one does not.
+    """
+    with context.warehouse.reading() as connection:
+        known = recipes_used(connection, dataset)
+    mine = [text for name, text, _ in known if name.startswith(recipe_hash)]
+    if len(mine) != 1:
+        listed = ", ".join(f"{name} (since {since:%Y-%m-%d %H:%M}Z)" for name, _, since in known) or "none"
+        raise UserError(f"{recipe_hash!r} names {len(mine) or 'no'} recipes of {dataset}; it was read by: {listed}.")
+    try:
+        return Recipe.model_validate_json(mine[0])
+    except ValidationError as e:
+        problem = e.errors(include_url=False)[0]
+        where = ".".join(map(str, problem["loc"]))
+        raise UserError(f"this version cannot read by the recipe {recipe_hash} of {dataset}: {where}: {problem['msg']}") from e
+
+
+def _reading_by(catalogue: Catalogue, recipe: Recipe) -> Catalogue:
+    if catalogue.recipe(recipe.dataset_key).recipe_hash == recipe.recipe_hash:
+        return catalogue
+    return replace(catalogue, recipes={**catalogue.complete().recipes, recipe.dataset_key: recipe})
+
+
 class _Replay:
     def __init__(
         self, context: Context, recipe: Recipe, run_id: str, tickers: Sequence[str] | None, kind: PromotionKind, tell: Tell
@@ -101,7 +135,7 @@ class _Replay:
         self.context, self.recipe, self.run_id, self.tickers, self.kind = context, recipe, run_id, tickers, kind
         self.path = context.settings.home / "replay" / f"{run_id}.duckdb"
         warehouse = Warehouse(self.path, schema_version=migrations.latest_version())
-        self.scratch = replace(context, service=OpsService(warehouse))
+        self.scratch = replace(context, service=OpsService(warehouse), catalogue=_reading_by(context.catalogue, recipe))
         self.done: set[tuple[str, str]] = set()
 
     def run(self, *, to_scratch: bool) -> Replayed:

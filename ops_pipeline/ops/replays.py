@@ -14,6 +14,7 @@ from ops_pipeline.recipes.keys import split_dataset_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from datetime import datetime
 
     import duckdb
 
@@ -34,6 +35,14 @@ def replayable(
                 AND bronze_filename IS NOT NULL AND bronze_purged_at IS NULL))
         ORDER BY ticker, bronze_injest_end_time, run_id, file_id""",
         [source, dataset, discriminator, *listed],
+    ).fetchall()
+
+
+def recipes_used(connection: duckdb.DuckDBPyConnection, dataset_key: str) -> list[tuple[str, str, datetime]]:
+    """(hash, text, since when) of the recipes by which the dataset was ever read, the newest first."""
+    return connection.execute(
+        "SELECT recipe_hash, recipe_text, first_used_at FROM ops.recipes WHERE dataset_key = ? ORDER BY first_used_at DESC, recipe_hash",
+        [dataset_key],
     ).fetchall()
 
 

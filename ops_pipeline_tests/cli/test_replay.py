@@ -50,4 +50,5 @@ def test_slips_of_the_keyboard(filled: Path, tmp_path: Path) -> None:
     assert "--ticker is for datasets that have tickers" in refused(
         "replay", "--home", filled, "--dataset", "sample.fx-rates", "--ticker", "AAPL"
     )
+    assert "give --to-scratch" in refused("replay", "--home", filled, "--dataset", "sample.fx-rates", "--recipe", "abc")
     assert ops("replay", "--home", tmp_path / "empty").status == 2

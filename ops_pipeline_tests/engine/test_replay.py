@@ -13,11 +13,12 @@ from typing import Any
 import pytest
 
 from ops_pipeline.engine.context import Context
-from ops_pipeline.engine.replay import Replayed, replay
+from ops_pipeline.engine.replay import Replayed, earlier_recipe, replay
 from ops_pipeline.engine.run import new_run_id
 from ops_pipeline.errors import UserError
 from ops_pipeline.ops.queries import miscounted_tables, unaccounted_files
 from ops_pipeline.recipes.models import Column, Recipe
+from ops_pipeline.warehouse import Warehouse
 from ops_pipeline_tests.engine.home import (
     FEBRUARY,
     JANUARY,
@@ -130,6 +131,26 @@ def test_a_recipe_with_another_column_is_taken_in_by_a_replay(home: Path) -> Non
         assert wrong == (0,)
         assert miscounted_tables(connection) == []
     assert replayed(context).comparison.identical
+
+
+def test_an_earlier_recipe_is_read_by_beside_what_stands(home: Path) -> None:
+    """Silver of before a recipe's change, as of any time, after a replay has rebuilt the history by the new one."""
+    silver, earlier = "silver.vendor_prices", prices_recipe().recipe_hash
+    before = contents(make_home(home), lineage=True)
+    context = make_home(home, recipes=[wider(), rates_recipe()])
+    assert replayed(context).swapped
+    stands = contents(context, lineage=True)
+    done = replay(context, earlier_recipe(context, PRICES, earlier[:8]), new_run_id(), to_scratch=True)
+    assert [c.column for c in done.comparison.columns if c.replayed is None] == ["shares"]
+    assert done.scratch is not None
+    with Warehouse(done.scratch).reading() as connection:
+        again = connection.execute(f"SELECT count(*), min(recipe_hash), max(recipe_hash) FROM {silver}_as_of(now())").fetchone()
+        columns = {name for name, *_ in connection.execute(f"DESCRIBE {silver}").fetchall()}
+    assert again == (len(before[silver]), earlier, earlier)
+    assert "shares" not in columns
+    assert contents(context, lineage=True) == stands
+    with pytest.raises(UserError, match=f"'zzz' names no recipes of {PRICES}; it was read by: {wider().recipe_hash}"):
+        earlier_recipe(context, PRICES, "zzz")
 
 
 def test_nothing_is_replaced_by_less(home: Path) -> None:
