@@ -23,6 +23,8 @@ DASHBOARD_PORT ?= 8501
 
 VENV := .venv
 PY := $(VENV)/bin/python
+# One more than there are processors: tests wait for disks, servers and each other for a quarter of their time.
+WORKERS ?= $(shell echo $$(($$(getconf _NPROCESSORS_ONLN) + 1)))
 PIP := $(PY) -m pip --disable-pip-version-check --quiet
 # Dagster prints that "dg" supersedes each of its commands; dg needs a project layout that makes workspace.yaml ignored.
 DAGSTER := $(PY) -W ignore:Function -m dagster
@@ -77,7 +79,7 @@ dev: $(READY) ## open the Dagster UI on http://127.0.0.1:3000
 	@DAGSTER_HOME="$$(pwd -P)" $(DAGSTER) dev -w workspace.yaml -h $(HOST) -p $(PORT)
 
 test: $(READY_DEV) ## run all tests
-	@$(PY) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(PY) -m ruff check .
@@ -86,10 +88,10 @@ check: $(READY_DEV) ## run every check and all tests, as CI does
 	$(VENV)/bin/lint-imports
 	$(DAGSTER) definitions validate -w workspace.yaml
 	$(MKDOCS)
-	$(PY) -m pytest -n auto --dist worksteal $(PYTEST_ARGS)
+	$(PY) -m pytest -n $(WORKERS) --dist worksteal $(PYTEST_ARGS)
 
 coverage: $(READY_DEV) ## run all tests and tell which lines they reach; what runs in processes of its own is not seen
-	@$(PY) -m pytest -n auto --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
+	@$(PY) -m pytest -n $(WORKERS) --dist worksteal --cov --cov-report=term $(PYTEST_ARGS)
 
 dashboard: $(READY_DASHBOARD) ## open the dashboard on http://127.0.0.1:8501
 	@$(VENV)/bin/ops-pipeline dashboard --host $(HOST) --port $(DASHBOARD_PORT)
