@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.gaps import Gap
     from ops_pipeline.ops.ingestion import DatasetInjestion
     from ops_pipeline.ops.periods import PeriodAnswers
+    from ops_pipeline.ops.sessions import Sessions
     from ops_pipeline.ops.watermark import Span
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.recipes.universe import PartitionKey, Universe
@@ -103,7 +104,7 @@ class PlannedKey:
 
 
 @dataclass(frozen=True, slots=True)
-class _Known:
+class Known:
     """What the ledger says about the keys of a run."""
 
     islands: dict[PartitionKey, list[Span]] = field(default_factory=dict)
@@ -119,23 +120,28 @@ class _Known:
 
 
 @dataclass(frozen=True, slots=True)
-class Facts:
-    """What a plan rests on: the keys, the universe that lists them, and what the ledger knew of them at one time."""
+class Question:
+    """What a plan is to be made of: the keys, the universe that lists them, and the calendars by which the ledger is asked.
+
+    Calendars are looked up outside of the database's lock: the first look at one takes seconds.
+    """
 
     now: datetime
     universe: Universe
     planned: list[PlannedKey]
     wanted: list[PlannedKey]
-    known: _Known
+    in_bulk: dict[str, Sessions]
+    expecting: dict[str, tuple[Recipe, Sessions]]
 
 
 def plan(context: Context, keys: Sequence[PartitionKey], options: RunOptions) -> list[PlannedKey]:
     """One plan a key, in the order given; reads the ledger once, writes nothing."""
-    return decide(context, facts(context, context.universe(), keys, options), options)
+    asked = question(context, context.universe(), keys, options)
+    return decide(context, asked, ask(context, asked, options), options)
 
 
-def facts(context: Context, universe: Universe, keys: Sequence[PartitionKey], options: RunOptions) -> Facts:
-    """All that a plan needs of the database, in one opening."""
+def question(context: Context, universe: Universe, keys: Sequence[PartitionKey], options: RunOptions) -> Question:
+    """What can be known before the database is opened."""
     planned, wanted = [], []
     for key in dict.fromkeys(keys):
         recipe = context.catalogue.recipes.get(key.dataset)
@@ -157,12 +163,21 @@ def facts(context: Context, universe: Universe, keys: Sequence[PartitionKey], op
         else:
             wanted.append(item)
     now = options.now or utc_now()
-    return Facts(now, universe, planned, wanted, _ask_ledger(context, universe, [item.key for item in wanted], options, now))
+    bronze, mine = "bronze" in options.layers, [item.key for item in wanted]
+    in_bulk = coverable(context, universe, {key.dataset for key in mine}) if bronze else {}
+    # Whoever names what is asked asks for no holes besides.
+    expecting = datasets_with_holes(context, mine) if bronze and not _named(options) else {}
+    return Question(now, universe, planned, wanted, in_bulk, expecting)
 
 
-def decide(context: Context, found: Facts, options: RunOptions) -> list[PlannedKey]:
+def _named(options: RunOptions) -> bool:
+    """Whether somebody says himself which days are asked."""
+    return options.full or options.from_date is not None or options.windows is not None
+
+
+def decide(context: Context, asked: Question, known: Known, options: RunOptions) -> list[PlannedKey]:
     """The plans, without the database where no pause of a session that no answer gave has to be looked up."""
-    universe, now, planned, wanted, known = found.universe, found.now, found.planned, found.wanted, found.known
+    universe, now, planned, wanted = asked.universe, asked.now, asked.planned, asked.wanted
     imports = Imports(context, known.imported, full=options.full)
     if "bronze" in options.layers:
         for item in wanted:
@@ -193,7 +208,7 @@ def _by_days(recipe: Recipe) -> bool:
     return recipe.mode.has_watermark or recipe.mode is RequestMode.BY_PERIOD
 
 
-def _is_over(universe: Universe, item: PlannedKey, known: _Known, options: RunOptions, now: datetime) -> bool:
+def _is_over(universe: Universe, item: PlannedKey, known: Known, options: RunOptions, now: datetime) -> bool:
     """Whether a key that was answered once is asked no more, as its membership or its instrument has ended; of days, the end decides."""
     until = universe.until(item.key)
     if until is None or item.recipe is None or _by_days(item.recipe) or item.key not in known.answers:
@@ -235,16 +250,14 @@ def verdicts(context: Context, keys: Sequence[PartitionKey], options: RunOptions
     return planned
 
 
-def _ask_ledger(context: Context, universe: Universe, keys: list[PartitionKey], options: RunOptions, now: datetime) -> _Known:
-    in_bulk = coverable(context, universe, {key.dataset for key in keys}) if "bronze" in options.layers else {}
-    # Whoever names what is asked asks for no holes besides.
-    named = options.full or options.from_date is not None or options.windows is not None
-    expecting = datasets_with_holes(context, keys) if "bronze" in options.layers and not named else {}
+def ask(context: Context, asked: Question, options: RunOptions) -> Known:
+    """All that a plan needs of the database, in one opening."""
+    now, keys, universe = asked.now, [item.key for item in asked.wanted], asked.universe
     try:
         with context.warehouse.reading() as connection:
             repo = OpsRepo(connection)
-            known = _Known()
-            known.holes.update(holes_of(connection, expecting, now, options.today))
+            known = Known()
+            known.holes.update(holes_of(connection, asked.expecting, now, options.today))
             undated = [k for k in keys if not context.catalogue.recipes[k.dataset].mode.has_watermark]
             if "bronze" in options.layers:
                 known.islands.update(repo.islands(keys))
@@ -253,12 +266,12 @@ def _ask_ledger(context: Context, universe: Universe, keys: list[PartitionKey], 
                 if undated:
                     known.answers.update(repo.last_answers(undated))
                 # Whoever names days, or repeats a run, wants an answer now.
-                if not options.force and not named:
+                if not options.force and not _named(options):
                     plans = {name: declaration.plan for name, declaration in context.catalogue.sources.items()}
                     refusals = plan_refusals(connection, plans, now)
                     known.refusals.datasets.update(refusals.datasets)
                     known.refusals.keys.update(refusals.keys)
-                known.covers.update(covers(connection, context, universe, in_bulk, known.islands, keys, now, options.today))
+                known.covers.update(covers(connection, context, universe, asked.in_bulk, known.islands, keys, now, options.today))
                 modes = {k: context.catalogue.recipes[k.dataset] for k in keys}
                 slow = [k for k, r in modes.items() if r.mode.has_watermark and r.cadence != "daily"]
                 if slow:
@@ -275,7 +288,7 @@ def _ask_ledger(context: Context, universe: Universe, keys: list[PartitionKey], 
                         known.pending.setdefault(row.partition, []).append(row)
             return known
     except DatabaseMissingError:
-        return _Known()
+        return Known()
 
 
 def retryable(context: Context, rows: list[DatasetInjestion], stage: Stage) -> list[DatasetInjestion]:
@@ -289,7 +302,7 @@ def retryable(context: Context, rows: list[DatasetInjestion], stage: Stage) -> l
 def _decide(
     context: Context,
     item: PlannedKey,
-    known: _Known,
+    known: Known,
     options: RunOptions,
     now: datetime,
     imports: Imports,

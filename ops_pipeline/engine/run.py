@@ -18,7 +18,7 @@ from ops_pipeline.engine.heal import heal, left_by_dead
 from ops_pipeline.engine.identify import declared_anew, identify
 from ops_pipeline.engine.outcome import Outcome
 from ops_pipeline.engine.pipeline import Pipeline
-from ops_pipeline.engine.plan import RunOptions, decide, facts
+from ops_pipeline.engine.plan import RunOptions, ask, decide, question
 from ops_pipeline.engine.promote import Promoter
 from ops_pipeline.errors import UserError
 from ops_pipeline.sources import prepare
@@ -84,13 +84,14 @@ def _planned(
 ) -> list[PlannedKey]:
     """The plans, with instruments and the rows of dead runs in order: nearly always they are, and one opening of the database tells."""
     universe = context.universe()
+    asked = question(context, universe, keys, options)
     with context.warehouse.reading():
         anew, left = declared_anew(context, universe), left_by_dead(context, run_id)
-        found = None if anew or left.rows else facts(context, universe, keys, options)
+        known = None if anew or left.rows else ask(context, asked, options)
     if anew:
         identify(context, universe)
     heal(context, run_id, promoter, left)
-    return decide(context, found or facts(context, universe, keys, options), options)
+    return decide(context, asked, known or ask(context, asked, options), options)
 
 
 def _tidy(context: Context, run_id: str) -> None:

@@ -12,10 +12,12 @@ from typing import Any
 
 import pytest
 
+from ops_pipeline.engine.calendars import Calendars
 from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.outcome import Outcome, OutcomeKind
 from ops_pipeline.engine.plan import RunOptions, due_keys, plan
-from ops_pipeline.recipes.models import NO_TICKER
+from ops_pipeline.ops.sessions import Sessions
+from ops_pipeline.recipes.models import NO_TICKER, Recipe
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline_tests.engine.home import (
     FEBRUARY,
@@ -33,9 +35,26 @@ from ops_pipeline_tests.engine.home import (
     run,
 )
 from ops_pipeline_tests.engine.vendor import Vendor, market
+from ops_pipeline_tests.warehouse.conftest import is_locked
 
 AAA = key("AAA")
 LAYERS = ("bronze", "silver", "gold")
+
+
+def test_calendars_are_looked_up_while_the_database_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The first look at an exchange's calendar takes seconds, and nobody else must wait for it."""
+    context = make(tmp_path, every_session=True)
+    run(context, today=JANUARY)
+    free, look_up = [], Calendars.of
+
+    def watched(calendars: Calendars, recipe: Recipe) -> Sessions:
+        free.append(not is_locked(context.settings.database_path))
+        return look_up(calendars, recipe)
+
+    monkeypatch.setattr(Calendars, "of", watched)
+    run(context)
+    assert len(free) > 1
+    assert all(free)
 
 
 def windows(context: Context, *keys: PartitionKey, **options: Any) -> list[tuple[date | None, date | None]]:
