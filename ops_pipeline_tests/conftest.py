@@ -24,6 +24,11 @@ def _no_settings_of_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name)
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The test that takes minutes comes first: as the last one it would keep one process busy while the others have nothing to do."""
+    items.sort(key=lambda item: "defs/test_server.py" not in item.nodeid)
+
+
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """Under CI a skipped test is a failure: a tool that is missing there must be installed, not done without."""
     reporter = session.config.pluginmanager.get_plugin("terminalreporter")
