@@ -196,12 +196,16 @@ def source_variables() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if value and _OF_A_SOURCE.fullmatch(name.upper())}
 
 
+def _variables() -> dict[str, str]:
+    """Variables with our prefix by what follows it, in small letters, however each is written."""
+    return {v.upper().removeprefix(PREFIX).lower(): v for v in os.environ if v.upper().startswith(PREFIX)}
+
+
 def _refuse_unknown_variables() -> None:
     """A misspelt variable would be ignored in silence, and the run would write where nobody looks."""
     known = [f"{PREFIX}{name.upper()}" for name in Settings.model_fields]
-    for variable in os.environ:
-        name = variable.upper()
-        if name.startswith(PREFIX) and name not in known and not _OF_A_SOURCE.fullmatch(name):
+    for variable in _variables().values():
+        if variable.upper() not in known and not _OF_A_SOURCE.fullmatch(variable.upper()):
             close = difflib.get_close_matches(variable.upper(), known, n=1)
             hint = f"did you mean {close[0]}?" if close else f"known variables: {', '.join(known)}."
             raise SettingsError(f"{variable} is no setting of ops_pipeline; {hint} Rename or unset it.")
@@ -209,12 +213,7 @@ def _refuse_unknown_variables() -> None:
 
 def _from_environment() -> dict[str, str]:
     """Setting -> its variable's value, where that is set to something."""
-    named = {
-        variable.upper().removeprefix(PREFIX).lower(): variable for variable in os.environ if variable.upper().startswith(PREFIX)
-    }
-    return {
-        name: os.environ[variable] for name, variable in named.items() if name in Settings.model_fields and os.environ[variable]
-    }
+    return {name: os.environ[v] for name, v in _variables().items() if name in Settings.model_fields and os.environ[v]}
 
 
 _SECRETS = frozenset(name for name, field in Settings.model_fields.items() if "SecretStr" in str(field.annotation))

@@ -16,7 +16,7 @@ import typer
 from ops_pipeline.cli import output
 from ops_pipeline.cli.bar import progress
 from ops_pipeline.cli.home import open_ledger, require_dataset
-from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TickerOption, limit_option, parse_day
+from ops_pipeline.cli.options import DatasetOption, HomeOption, JsonOption, TickerOption, dataset_option, limit_option, parse_day
 from ops_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ app = typer.Typer(
     epilog="Example: ops-pipeline dropped --dataset fmp.eod-prices",
 )
 
-OneDatasetOption = Annotated[str, typer.Option("--dataset", metavar="NAME", help="Of this dataset.", show_default=False)]
+OneDatasetOption = Annotated[str, dataset_option("Of this dataset.")]
 DaysOption = Annotated[
     list[date] | None,
     typer.Option("--date", metavar="DATE", parser=parse_day, help="Rows of this day; may be repeated.", show_default=False),
@@ -62,6 +62,8 @@ def dropped(
         given = {"home": home, "as_json": as_json, "ticker": ticker, **({"dataset": dataset} if dataset else {})}
         ctx.default_map = dict.fromkeys(("hide", "restore", "hidden"), given)
         return
+    from ops_pipeline.engine.repair import chosen
+
     context = open_ledger(home)
     found = _dropped(context, dataset, ticker)
     if as_json:
@@ -73,7 +75,7 @@ def dropped(
     output.show(_table(found[:limit]))
     more = f"; the first {limit:,} are shown" if len(found) > limit else ""
     output.say(f"{output.number(len(found), 'row')} in silver that the newest answer does not have{more}")
-    command = output.command(f"dropped hide --dataset {found[0].dataset} --ticker {found[0].ticker} --date {found[0].day}", home)
+    command = output.command(f"dropped hide {chosen(found[0].dataset, [found[0].ticker])} --date {found[0].day}", home)
     output.say(f"`{command}` hides the first of them from silver and gold")
 
 

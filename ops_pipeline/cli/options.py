@@ -66,50 +66,24 @@ TodayOption = Annotated[
         show_default=False,
     ),
 ]
-DatasetOption = Annotated[
-    str | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME",
-        help="Only this dataset, such as sample.eod-prices.",
-        show_default=False,
-        autocompletion=completion.datasets,
-    ),
-]
-DatasetsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME",
-        help="Only this dataset; may be repeated.",
-        show_default=False,
-        autocompletion=completion.datasets,
-    ),
-]
-AnyDatasetsOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dataset",
-        metavar="NAME",
-        help="Only this dataset; may be repeated.",
-        show_default=False,
-        autocompletion=completion.all_datasets,
-    ),
-]
-TickerOption = Annotated[
-    str | None,
-    typer.Option("--ticker", metavar="TICKER", help="Only this ticker.", show_default=False, autocompletion=completion.tickers),
-]
-TickersOption = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--ticker",
-        metavar="TICKER",
-        help="Only this ticker; may be repeated.",
-        show_default=False,
-        autocompletion=completion.tickers,
-    ),
-]
+
+
+def dataset_option(about: str = "Only this dataset; may be repeated.", *, declared: bool = False) -> typer.models.OptionInfo:
+    """The option `--dataset`; Tab completes what the universe asks for, or all that is `declared`."""
+    names = completion.all_datasets if declared else completion.datasets
+    return typer.Option("--dataset", metavar="NAME", help=about, show_default=False, autocompletion=names)  # type: ignore[no-any-return]
+
+
+def ticker_option(about: str) -> typer.models.OptionInfo:
+    """The option `--ticker`."""
+    return typer.Option("--ticker", metavar="TICKER", help=about, show_default=False, autocompletion=completion.tickers)  # type: ignore[no-any-return]
+
+
+DatasetOption = Annotated[str | None, dataset_option("Only this dataset, such as sample.eod-prices.")]
+DatasetsOption = Annotated[list[str] | None, dataset_option()]
+AnyDatasetsOption = Annotated[list[str] | None, dataset_option(declared=True)]
+TickerOption = Annotated[str | None, ticker_option("Only this ticker.")]
+TickersOption = Annotated[list[str] | None, ticker_option("Only this ticker; may be repeated.")]
 RunArgument = Annotated[
     str,
     typer.Argument(

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 
-from ops_pipeline.cli import completion, output
+from ops_pipeline.cli import output
 from ops_pipeline.cli.home import open_home
-from ops_pipeline.cli.options import HomeOption, JsonOption, TodayOption, limit_option, parse_day
+from ops_pipeline.cli.options import HomeOption, JsonOption, TodayOption, dataset_option, limit_option, parse_day, ticker_option
 from ops_pipeline.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,22 +30,8 @@ def try_recipe(
     file: Annotated[
         Path, typer.Argument(metavar="FILE", help="An answer as the vendor sent it, or a bronze file.", show_default=False)
     ],
-    ticker: Annotated[
-        str,
-        typer.Option(
-            "--ticker", metavar="TICKER", help="Whose answer it is.", show_default=False, autocompletion=completion.tickers
-        ),
-    ] = "",
-    dataset: Annotated[
-        str,
-        typer.Option(
-            "--dataset",
-            metavar="NAME",
-            help="The dataset, such as sample.eod-prices.",
-            show_default=False,
-            autocompletion=completion.all_datasets,
-        ),
-    ] = "",
+    ticker: Annotated[str, ticker_option("Whose answer it is.")] = "",
+    dataset: Annotated[str, dataset_option("The dataset, such as sample.eod-prices.", declared=True)] = "",
     recipe: Annotated[
         Path | None,
         typer.Option("--recipe", metavar="PATH", help="A recipe file that is not in the home yet.", show_default=False),

@@ -13,8 +13,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from ops_pipeline.recipes.loading import load_catalogue
-from ops_pipeline.settings import source_variables
+from ops_pipeline.engine.context import catalogue_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,8 +40,7 @@ class FreshHome:
         with self._guard:
             now = _stamps(self._home.settings.recipes_path)
             if now != self._seen:
-                catalogue = load_catalogue(self._home.settings.recipes_path, variables=source_variables(), lazily=True)
-                self._home, self._seen = replace(self._home, catalogue=catalogue), now
+                self._home, self._seen = replace(self._home, catalogue=catalogue_of(self._home.settings)), now
             return self._home
 
 

@@ -80,6 +80,16 @@ class Context:
         migrations.ensure_current(self.warehouse, auto=self.settings.auto_migrate, notify=notify)
 
 
+def catalogue_of(settings: Settings) -> Catalogue:
+    """What the home's recipe files declare now.
+
+    Raises:
+        RecipeError: when one of them is wrong.
+        SettingsError: when a variable is about a source that there is not, or gives an address to one that has none.
+    """
+    return load_catalogue(settings.recipes_path, variables=source_variables(), lazily=True)
+
+
 def build_context(
     settings: Settings, *, catalogue: Catalogue | None = None, notify: Callable[[str], None] | None = None
 ) -> Context:
@@ -103,7 +113,7 @@ def build_context(
     )
     return Context(
         settings=settings,
-        catalogue=catalogue or load_catalogue(settings.recipes_path, variables=source_variables(), lazily=True),
+        catalogue=catalogue or catalogue_of(settings),
         service=OpsService(warehouse),
         store=BronzeStore(settings.bronze_path),
         leases=Leases(settings.runs_path),

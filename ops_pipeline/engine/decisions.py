@@ -21,17 +21,17 @@ import duckdb
 
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.context import steps
+from ops_pipeline.engine.dropped import with_windows
 from ops_pipeline.errors import UserError
-from ops_pipeline.gold.build import commit_gold
-from ops_pipeline.ops.check_results import silver_shapes
+from ops_pipeline.gold.build import VALUE_ERRORS, commit_gold
 from ops_pipeline.ops.decisions import Decision, record_decisions
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
 from ops_pipeline.ops.repo import OpsRepo
-from ops_pipeline.recipes.bulk import bulk_of, continued_by
+from ops_pipeline.recipes.bulk import gold_from
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.silver.commit import commit_promotion
 from ops_pipeline.silver.decisions import hidden_rows, staged_decisions
-from ops_pipeline.silver.dropped import answered_since, has_windows
+from ops_pipeline.silver.dropped import answered_since
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -41,9 +41,6 @@ if TYPE_CHECKING:
     from ops_pipeline.ops.decisions import DecisionKind
     from ops_pipeline.recipes.models import Recipe
     from ops_pipeline.silver.dropped import DroppedRow
-
-# What DuckDB raises where a formula of gold cannot take the values that are left.
-_VALUE_ERRORS = (duckdb.OutOfRangeException, duckdb.ConversionException)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +103,9 @@ def restore(context: Context, hidden: Iterable[Decision], *, run_id: str, reason
 
 def find_hidden(context: Context, dataset: str | None = None, ticker: str | None = None) -> list[Decision]:
     """The decisions by which rows are hidden now, by dataset, ticker and day; of a dataset or ticker alone where one is given."""
-    found: list[Decision] = []
     with context.warehouse.reading() as connection:
-        for name, shape in sorted(silver_shapes(connection).items()):
-            recipe = context.catalogue.recipes.get(name)
-            if recipe is not None and dataset in (None, name) and has_windows(recipe) and shape == recipe.columns_hash:
-                found += hidden_rows(connection, recipe, ticker)
-    return found
+        recipes = with_windows(context, connection, None if dataset is None else {dataset})
+        return [row for recipe in recipes for row in hidden_rows(connection, recipe, ticker)]
 
 
 class _Decision:
@@ -131,7 +124,7 @@ class _Decision:
                 steps.debug("deciding on %d rows", len(about))
                 row = self._carried_out(connection, about)
                 steps.debug("decided on %d rows", len(about))
-        except _VALUE_ERRORS as e:
+        except VALUE_ERRORS as e:
             raise UserError(
                 f"{self.partition}: {self.recipe.gold_table} cannot be built from the rows that would be left"
                 f" ({str(e).partition(chr(10))[0]}); nothing of it was changed."
@@ -186,9 +179,8 @@ class _Decision:
             raise UserError(f"{self.partition}: {row.silver_errors}")
         if not row.silver_can_promote:
             return row
-        recipes = self.context.catalogue.recipes
-        leading = continued_by(self.recipe, recipes) or self.recipe
-        built = commit_gold(connection, leading, [row], self.run_id, bulk=bulk_of(leading, recipes))
+        leading, bulk = gold_from(self.recipe, self.context.catalogue.recipes)
+        built = commit_gold(connection, leading, [row], self.run_id, bulk=bulk)
         return next((done for done in built if done.key == key), row)
 
 

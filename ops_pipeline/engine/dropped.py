@@ -46,10 +46,7 @@ def find_dropped(
         UserError: when the database cannot be read.
     """
     with context.warehouse.reading() as connection:
-        shapes = silver_shapes(connection)
-    known = (context.catalogue.recipes.get(name) for name in sorted(shapes) if datasets is None or name in datasets)
-    # A table of an earlier shape has other columns than its recipe.
-    recipes = [r for r in known if r is not None and has_windows(r) and shapes[r.dataset_key] == r.columns_hash]
+        recipes = with_windows(context, connection, datasets)
     found: list[DroppedRow] = []
     for recipe in recipes:
         with context.warehouse.reading() as connection:
@@ -58,6 +55,16 @@ def find_dropped(
             tell(f"comparing answers of {recipe.dataset_key}", start, len(tickers))
             found += _of_tickers(context, recipe, tickers[start : start + TICKERS_AT_ONCE])
     return found
+
+
+def with_windows(context: Context, connection: duckdb.DuckDBPyConnection, datasets: Collection[str] | None) -> list[Recipe]:
+    """The stored datasets, or those of these, whose answers say which days they are about; by name.
+
+    A table of an earlier shape is left out: it has other columns than its recipe.
+    """
+    shapes = silver_shapes(connection)
+    known = (context.catalogue.recipes.get(name) for name in sorted(shapes) if datasets is None or name in datasets)
+    return [r for r in known if r is not None and has_windows(r) and shapes[r.dataset_key] == r.columns_hash]
 
 
 def _of_tickers(context: Context, recipe: Recipe, tickers: Sequence[str]) -> list[DroppedRow]:

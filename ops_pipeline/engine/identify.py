@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from ops_pipeline.errors import DatabaseMissingError
 from ops_pipeline.gold.identity import apply, differences
 
 if TYPE_CHECKING:
@@ -21,11 +20,8 @@ log = logging.getLogger("ops_pipeline.engine")
 
 def declared_anew(context: Context, universe: Universe) -> bool:
     """Whether the universe declares instruments otherwise than they stand; usually nothing has changed, and one short read finds that."""
-    try:
-        with context.warehouse.reading() as connection:
-            return any(differences(connection, universe.identities))
-    except DatabaseMissingError:
-        return False
+    with context.warehouse.reading() as connection:
+        return any(differences(connection, universe.identities))
 
 
 def identify(context: Context, universe: Universe) -> list[str]:

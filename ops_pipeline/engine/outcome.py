@@ -5,13 +5,12 @@ Belongs here: the outcomes and what they rest on. Does not belong here: how they
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING
 
+from ops_pipeline.engine.repair import chosen
 from ops_pipeline.ops.ingestion import Hold
-from ops_pipeline.recipes.models import NO_TICKER
 from ops_pipeline.sources.base import PLAN_KINDS
 
 if TYPE_CHECKING:
@@ -139,8 +138,7 @@ def _why_unchanged(key: PartitionKey, files: Sequence[DatasetInjestion]) -> str:
     records, refused = sum(f.bronze_rows for f in files), sum(f.silver_rows_failed for f in files)
     outside = sum(f.silver_rows_out_of_window for f in files)
     if refused:
-        ticker = "" if key.ticker == NO_TICKER else f" --ticker {shlex.quote(key.ticker)}"
-        look = f"`ops-pipeline rejects list --dataset {key.dataset}{ticker}` tells why"
+        look = f"`ops-pipeline rejects list {chosen(key.dataset, [key.ticker])}` tells why"
         if refused + outside >= records:
             return f"{refused:,} of {records:,} records were refused, and nothing of the answer is in silver: {look}"
         return f"{refused:,} of {records:,} records were refused, and every other row of the answer is already in silver: {look}"

@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import date, datetime
 
+    import duckdb
+
     from ops_pipeline.engine.context import Context
     from ops_pipeline.engine.covering import Cover
     from ops_pipeline.ops.gaps import Gap
@@ -256,7 +258,7 @@ def ask(context: Context, asked: Question, options: RunOptions) -> Known:
     try:
         with context.warehouse.reading() as connection:
             repo = OpsRepo(connection)
-            known = Known()
+            known = Known(refusals=_refusals(connection, context, options, now))
             known.holes.update(holes_of(connection, asked.expecting, now, options.today))
             undated = [k for k in keys if not context.catalogue.recipes[k.dataset].mode.has_watermark]
             if "bronze" in options.layers:
@@ -265,12 +267,6 @@ def ask(context: Context, asked: Question, options: RunOptions) -> Known:
                 known.again.update(due_again(connection, context.catalogue, keys, now, options.today))
                 if undated:
                     known.answers.update(repo.last_answers(undated))
-                # Whoever names days, or repeats a run, wants an answer now.
-                if not options.force and not _named(options):
-                    plans = {name: declaration.plan for name, declaration in context.catalogue.sources.items()}
-                    refusals = plan_refusals(connection, plans, now)
-                    known.refusals.datasets.update(refusals.datasets)
-                    known.refusals.keys.update(refusals.keys)
                 known.covers.update(covers(connection, context, universe, asked.in_bulk, known.islands, keys, now, options.today))
                 modes = {k: context.catalogue.recipes[k.dataset] for k in keys}
                 slow = [k for k, r in modes.items() if r.mode.has_watermark and r.cadence != "daily"]
@@ -289,6 +285,13 @@ def ask(context: Context, asked: Question, options: RunOptions) -> Known:
             return known
     except DatabaseMissingError:
         return Known()
+
+
+def _refusals(connection: duckdb.DuckDBPyConnection, context: Context, options: RunOptions, now: datetime) -> Refusals:
+    """What the vendors' plans do not hold; whoever names days, or repeats a run, wants an answer now."""
+    if "bronze" not in options.layers or options.force or _named(options):
+        return Refusals()
+    return plan_refusals(connection, {name: source.plan for name, source in context.catalogue.sources.items()}, now)
 
 
 def retryable(context: Context, rows: list[DatasetInjestion], stage: Stage) -> list[DatasetInjestion]:

@@ -18,7 +18,7 @@ from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.plan import retryable
 from ops_pipeline.engine.read import Read, by_dataset, by_partition, tell
 from ops_pipeline.errors import BronzeError
-from ops_pipeline.gold.build import commit_gold
+from ops_pipeline.gold.build import VALUE_ERRORS, commit_gold
 from ops_pipeline.ops.ingestion import Stage
 from ops_pipeline.ops.repo import OpsRepo
 from ops_pipeline.recipes.bulk import gold_from
@@ -42,9 +42,6 @@ _ROUNDS = 20
 
 # Folding the log after each batch took a fifth of a first load; replaying this much at the next opening takes a tenth of a second.
 LOG_BYTES = 8 * 1024 * 1024
-
-# What DuckDB raises about values; anything else is a fault of ours or of the disk and ends the run.
-_VALUE_ERRORS = (duckdb.OutOfRangeException, duckdb.ConversionException)
 
 
 class Promoter:
@@ -291,7 +288,7 @@ class Promoter:
             with self.context.warehouse.transaction() as connection:
                 written = commit_gold(connection, leading, files, self.run_id, bulk=bulk)
                 steps.debug("building gold from %d files", len(files))
-        except _VALUE_ERRORS as e:
+        except VALUE_ERRORS as e:
             groups = by_partition(files)
             if len(groups) > 1:
                 return [row for mine in groups.values() for row in self._build(recipe, mine)]

@@ -17,6 +17,10 @@ if TYPE_CHECKING:
 
 def run_again(dataset: str, tickers: Iterable[str] = (), days: tuple[date, date] | None = None) -> str:
     """The arguments of `ops-pipeline` that ask for a dataset, or for these tickers and days of it; `-` is no ticker to a shell."""
-    named = [f"--ticker {shlex.quote(ticker)}" for ticker in tickers if ticker != NO_TICKER]
-    span = [f"--from {days[0]} --to {days[1]}"] if days else []
-    return " ".join(["run", "--dataset", dataset, *named, *span])
+    span = f" --from {days[0]} --to {days[1]}" if days else ""
+    return f"run {chosen(dataset, tickers)}{span}"
+
+
+def chosen(dataset: str, tickers: Iterable[str]) -> str:
+    """The options of a command that choose a dataset, or these tickers of it."""
+    return " ".join(["--dataset", dataset, *(f"--ticker {shlex.quote(ticker)}" for ticker in tickers if ticker != NO_TICKER)])

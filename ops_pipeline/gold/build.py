@@ -10,6 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import duckdb
+
 from ops_pipeline.clock import utc_now
 from ops_pipeline.gold import as_of
 from ops_pipeline.gold.dimensions import ensure_instruments, has_renamed, refresh_dates
@@ -24,9 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from datetime import date
 
-    import duckdb
-
     from ops_pipeline.recipes.models import Recipe
+
+VALUE_ERRORS = (duckdb.OutOfRangeException, duckdb.ConversionException)
+"""What DuckDB raises where a formula cannot take the values; anything else is a fault of ours or of the disk, and ends the run."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from ops_pipeline.gold.dimensions import siblings
-from ops_pipeline.gold.rows import action_told, last_days
+from ops_pipeline.gold.rows import action_told
 from ops_pipeline.recipes.models import TICKER_COLUMN
 from ops_pipeline.silver.typing_sql import identifier
 
@@ -77,11 +77,7 @@ def files_of_bulk(connection: duckdb.DuckDBPyConnection, feed: Feed, fact: Fact,
     )
     low = min((r.silver_from_date for r in rows if r.silver_from_date), default=END)
     high = max((r.silver_to_date for r in rows if r.silver_to_date), default=date.min)
-    if not feed.own:
-        join, counts = "", "true" if not bulk.continues_only else "false"
-    else:
-        join = f"LEFT JOIN ({last_days(feed.recipe)}) o ON o.{TICKER_COLUMN} = b.{symbol}"
-        counts = f"b.{day} > o.last_day" + ("" if bulk.continues_only else " OR o.last_day IS NULL")
+    join, counts = feed.counting(bulk)
     acted = "false"
     if bulk.action_columns:
         acted = f"""EXISTS (SELECT 1 FROM {bulk.history_table} h WHERE h.{symbol} = b.{symbol} AND h.{day} = b.{day}

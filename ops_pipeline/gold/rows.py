@@ -89,6 +89,14 @@ class Feed:
             [*own, f"SELECT {identifier(self.bulk.symbol_column or '')} AS series FROM {self.bulk.silver_table}"]
         )
 
+    def counting(self, bulk: Recipe, table: Callable[[Recipe], str] = silver_table) -> tuple[str, str]:
+        """Which rows of the bulk files have a place among all: SQL that joins each ticker's last own day, and a condition, on rows `b`."""
+        if not self.own:
+            return "", "true" if not bulk.continues_only else "false"
+        day, symbol = identifier(bulk.date_column or ""), identifier(bulk.symbol_column or "")
+        join = f" LEFT JOIN ({last_days(self.recipe, table)}) o ON o.{TICKER_COLUMN} = b.{symbol}"
+        return join, f"b.{day} > o.last_day" + ("" if bulk.continues_only else " OR o.last_day IS NULL")
+
     @property
     def _taken(self) -> dict[str, str]:
         return self.recipe.gold.columns if self.recipe.gold else {}
@@ -97,12 +105,8 @@ class Feed:
         day, symbol = identifier(bulk.date_column or ""), identifier(bulk.symbol_column or "")
         given, types = bulk.gold.columns if bulk.gold else {}, dict(self.recipe.silver_columns)
         actions = action_told(bulk, "a")
-        joins, counts = "", "true" if not bulk.continues_only else "false"
-        last_day = "NULL::DATE"
-        if self.own:
-            joins = f" LEFT JOIN ({last_days(self.recipe, table)}) o ON o.{TICKER_COLUMN} = b.{symbol}"
-            last_day = "o.last_day"
-            counts = f"b.{day} > o.last_day" + ("" if bulk.continues_only else " OR o.last_day IS NULL")
+        joins, counts = self.counting(bulk, table)
+        last_day = "o.last_day" if self.own else "NULL::DATE"
         if actions:
             ends = f"LEFT JOIN ({last_days(self.recipe, table)}) e ON e.{TICKER_COLUMN} = a.{symbol}" if self.own else ""
             behind = f"FILTER (a.{day} > e.last_day)" if self.own else "FILTER (false)"

@@ -27,7 +27,7 @@ from ops_pipeline.silver.parquet import ParquetReader, examined
 from ops_pipeline.silver.readers import TEXT_READERS, file_named_in
 from ops_pipeline.silver.staged import REJECTS_SCHEMA, FileProfile, Staged, UnknownField
 from ops_pipeline.silver.typing_sql import identifier, typed_sql
-from ops_pipeline.warehouse.instance import half_of_threads
+from ops_pipeline.warehouse import half_of_threads
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence

@@ -8,6 +8,6 @@ database.
 from __future__ import annotations
 
 from ops_pipeline.warehouse.door import Warehouse
-from ops_pipeline.warehouse.instance import CATALOG, WarehouseUsageError, attach_statement
+from ops_pipeline.warehouse.instance import CATALOG, WarehouseUsageError, attach_statement, half_of_threads
 
-__all__ = ["CATALOG", "Warehouse", "WarehouseUsageError", "attach_statement"]
+__all__ = ["CATALOG", "Warehouse", "WarehouseUsageError", "attach_statement", "half_of_threads"]
