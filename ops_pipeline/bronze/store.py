@@ -1,4 +1,4 @@
-"""Vendor answers on disk: compressed, whole or absent, never overwritten.
+"""Vendor answers on disk: compressed, whole or absent, never overwritten by another.
 
 Belongs here: writing, finding and reading bronze files, and the sentences for what a disk can do to them. Does not belong here:
 which folder a partition has (`paths`), what the bytes mean (silver), and the ledger (written after a file is safely here).
@@ -12,6 +12,7 @@ import contextlib
 import errno
 import gzip
 import hashlib
+import logging
 import os
 import re
 import shutil
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from ops_pipeline.sources.large import LargeBody
+
+log = logging.getLogger("ops_pipeline.bronze")
 
 # ISA-L's: as small as zlib's level 3 at a fifth of its time (14 MB of prices in 500 bodies: 0.13 s and 0.61 s).
 _LEVEL: Final = 2
@@ -95,16 +98,18 @@ class BronzeStore:
         self._root = root.absolute()
         self._unpacked = packs.Unpacked()
         self._settled: set[str] = set()  # folders whose own entry is known to be on disk
-        self._unsynced: set[str] = set()  # folders with entries that a power cut may yet lose
+        self._unsynced_files: set[str] = set()  # files whose bytes a power cut may yet lose
+        self._unsynced: set[str] = set()  # folders with entries that it may lose
         self._lock = threading.Lock()
 
     def store(
         self, *, folder: str, file_id: str, body: bytes | LargeBody, extension: str, run_id: str, error: bool = False
     ) -> StoredFile:
-        """Stores one body below the root: when this returns, its bytes are on disk; after `sync`, its name survives a power cut too.
+        """Stores one body below the root: when this returns, it survives the death of the process; after `sync`, a power cut too.
 
         A killed process leaves nothing at the target, only a temporary file of its run (`discard_temporary`). A target that is
-        there with the same content is reused as it is.
+        there with the same content is reused as it is; one that is damaged, as a power cut before `sync` leaves it, is made whole:
+        its name says which body it held, and that is the one which is stored.
 
         Args:
             folder: below the root, from `partition_folder`.
@@ -115,7 +120,7 @@ class BronzeStore:
             error: the body is that of a failed request; it is kept apart from answers.
 
         Raises:
-            BronzeError: the disk refuses, or the target is there and damaged; nothing was overwritten or left half-written.
+            BronzeError: the disk refuses; nothing was left half-written.
         """
         if not _FILE_ID.fullmatch(file_id) or not _EXTENSION.fullmatch(extension):
             raise ValueError(f"file_id {file_id!r} and extension {extension!r} must be lower-case letters and digits")
@@ -124,13 +129,10 @@ class BronzeStore:
         filename = f"{folder}/{file_id}-{payload_hash[:16]}.{extension}{suffix}"
         target = self.path(filename)
         try:
-            if target.exists():
-                stored = self._look(filename)
-                if stored.payload_hash != payload_hash:
-                    raise self._damaged(filename, "it holds another body than its name says")
-                # The process that stored it may have died before its folder was synced.
+            if target.exists() and (stored := self._whole(filename, payload_hash)):
+                # The process that stored it may have died before it was synced.
                 self._settle(str(target.parent))
-                self._note(target)
+                self._note(str(target))
                 return stored
             stored_at = self._write(target, _packed(body), run_id)
         except OSError as problem:
@@ -209,7 +211,10 @@ class BronzeStore:
         except OSError as problem:
             raise self._refused(f"folder {folder} cannot be read", problem) from problem
         names = (match for match in map(_NAME.fullmatch, entries) if match and match["file_id"] == file_id)
-        return sorted((self._look(f"{folder}/{name.string}") for name in names), key=lambda file: (file.stored_at, file.filename))
+        found = [self._look(f"{folder}/{name.string}") for name in names]
+        for file in found:
+            self._note(str(self.path(file.filename)))  # whoever stored it died, perhaps before it was synced
+        return sorted(found, key=lambda file: (file.stored_at, file.filename))
 
     def discard_temporary(self, run_id: str) -> int:
         """Removes what a run left half-written, and gives the number of files; for a run that stores no more.
@@ -229,6 +234,17 @@ class BronzeStore:
 
     def _temporary(self, run_id: str) -> Path:
         return self._root.joinpath(TEMPORARY, *encode_name(run_id).split("/"))
+
+    def _whole(self, filename: str, payload_hash: str) -> StoredFile | None:
+        """The file that is there, if it holds the body; None, and a warning, when it is damaged."""
+        try:
+            stored = self._look(filename)
+            if stored.payload_hash != payload_hash:
+                raise self._damaged(filename, "it holds another body than its name says")
+        except DamagedFileError as problem:
+            log.warning("Bronze file %s was damaged (%s); the same answer came again, and it is whole now.", filename, problem.why)
+            return None
+        return stored
 
     def _look(self, filename: str) -> StoredFile:
         payload_hash, size = self._measured(filename)
@@ -278,18 +294,18 @@ class BronzeStore:
                 # The kernel's clock for mtime lags some 4 ms behind; the ledger must not see a file end before its request began.
                 written = time.time_ns() // 1000
                 os.utime(file.fileno(), ns=(written * 1000, written * 1000))
-                os.fsync(file.fileno())
             os.rename(temporary, target)
         except BaseException:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        self._note(target)
+        self._note(str(target))
         return _utc(written)
 
-    def _note(self, target: Path) -> None:
+    def _note(self, target: str) -> None:
         """Only now, with the name in its place: a `sync` that goes on meanwhile would come too early."""
         with self._lock:
+            self._unsynced_files.add(target)
             self._unsynced.add(os.path.dirname(target))
 
     def _settle(self, folder: str) -> None:
@@ -313,22 +329,25 @@ class BronzeStore:
                 self._unsynced.add(folder)
 
     def sync(self) -> None:
-        """Makes durable the names of all that this object stored: call it before anything names a stored file.
+        """Makes durable all that this object stored, and what `find` found: call it before anything names a stored file.
 
-        Folders are synced once for many files, and many at once: one write of the file system's journal serves all that wait for it.
+        Many files at once, and a folder once for all of its files: one write of the file system's journal serves all that wait for it.
 
         Raises:
             BronzeError: the disk refuses.
         """
         with self._lock:
+            files, self._unsynced_files = self._unsynced_files, set()
             folders, self._unsynced = self._unsynced, set()
         try:
-            with ThreadPoolExecutor(min(_SYNCERS, len(folders) or 1)) as pool:
+            with ThreadPoolExecutor(min(_SYNCERS, len(files) + len(folders) or 1)) as pool:
+                list(pool.map(_sync_file, sorted(files)))
                 list(pool.map(_sync_folder, sorted(folders)))
         except OSError as problem:
             with self._lock:
+                self._unsynced_files |= files
                 self._unsynced |= folders
-            raise self._refused("folders cannot be synced", problem) from problem
+            raise self._refused("files cannot be synced", problem) from problem
 
     def _refused(self, what: str, problem: OSError) -> BronzeError:
         advice = _ADVICE.get(problem.errno or 0, "check the disk and run again")
@@ -364,6 +383,18 @@ def _packed_pieces(body: LargeBody) -> Iterator[bytes]:
 
 def _utc(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
+
+
+def _sync_file(path: str) -> None:
+    """Makes a file's bytes durable; one that was moved away since is somebody else's doing."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except FileNotFoundError:
+        return
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _sync_folder(folder: str) -> None:

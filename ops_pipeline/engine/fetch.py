@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ from ops_pipeline.bronze.paths import partition_folder
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.not_in_plan import Refused
-from ops_pipeline.errors import DamagedFileError, UserError
+from ops_pipeline.errors import UserError
 from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.recipes.universe import PartitionKey
 from ops_pipeline.sources import SourceError
@@ -33,6 +34,9 @@ if TYPE_CHECKING:
 log = logging.getLogger("ops_pipeline.engine")
 
 STOPPED = "the run was stopped before this was answered; the next run asks again"
+# Handing a body to a thread and back costs more than to pack and write a small one, as long as the disk takes it at once.
+SMALL_BODY = 256 * 1024
+SLOW_SECONDS = 0.005
 # A client that pages without end would fill the disk: no real answer has so many parts.
 MAX_PARTS = 10_000
 
@@ -88,7 +92,7 @@ async def fetch_all(
     for one in asked:
         by_source.setdefault(one.recipe.source, []).append(one)
     slots = asyncio.Semaphore(context.settings.concurrency)
-    refused = Refused()
+    refused, storing = Refused(), _Storing()
     async with AsyncExitStack() as stack, asyncio.TaskGroup() as group:
         for name, mine in by_source.items():
             declaration = context.catalogue.sources[name]
@@ -97,7 +101,7 @@ async def fetch_all(
             # A fixed number of workers a source, not a task a request: memory does not grow with the number of keys.
             work = iter(mine)
             for _ in range(min(declaration.concurrency, len(mine))):
-                group.create_task(_worker(context, source, work, slots, deliver, room, refused))
+                group.create_task(_worker(context, source, work, slots, deliver, room, refused, storing))
 
 
 async def _close(name: str, client: object) -> None:
@@ -118,11 +122,12 @@ async def _worker(
     deliver: Callable[[list[DatasetInjestion]], None],
     room: Callable[[], Awaitable[object]],
     refused: Refused,
+    storing: _Storing,
 ) -> None:
     for one in work:
         await room()
         async with slots:
-            fetched = _Fetched(context, one)
+            fetched = _Fetched(context, one, storing)
             try:
                 await fetched.run(source, refused.why_not(one.recipe.dataset_key))
             except asyncio.CancelledError:
@@ -133,11 +138,28 @@ async def _worker(
             deliver(rows)
 
 
+class _Storing:
+    """Where bodies are stored: small ones on the event loop, the others, and all where the disk is slow, in threads."""
+
+    def __init__(self) -> None:
+        self._seconds = 0.0
+
+    def at_once(self, body: bytes | LargeBody, work: Callable[[], StoredFile]) -> StoredFile | None:
+        """Stores the body now, or gives None: then a thread should."""
+        if not isinstance(body, bytes) or len(body) > SMALL_BODY or self._seconds > SLOW_SECONDS:
+            return None
+        started = time.monotonic()
+        stored = work()
+        # Of many, not of one: any may have waited for another thread's turn.
+        self._seconds += (time.monotonic() - started - self._seconds) / 16
+        return stored
+
+
 class _Fetched:
     """One request being answered: its rows, one a part."""
 
-    def __init__(self, context: Context, asked: Asked) -> None:
-        self.context, self.asked = context, asked
+    def __init__(self, context: Context, asked: Asked, storing: _Storing) -> None:
+        self.context, self.asked, self.storing = context, asked, storing
         self.first = asked.open()
         self.rows: list[DatasetInjestion] = []
         self.complete = False
@@ -153,8 +175,6 @@ class _Fetched:
             await self._ask(source)
         except SourceError as e:
             await self._fail(e)
-        except DamagedFileError as e:
-            await self._fail(SourceError(str(e), kind="permanent"))
         except UserError:
             raise  # the rows stay as asked: the next run finds what is on disk
         except asyncio.CancelledError as e:
@@ -229,16 +249,19 @@ class _Fetched:
             )
 
         steps.debug("storing %s", row.file_id)
-        storing = asyncio.ensure_future(asyncio.to_thread(work))
-        try:
-            await asyncio.shield(storing)
-        except asyncio.CancelledError:
-            # No thread can be stopped: without waiting, the file would be there and no row would name it.
-            await asyncio.wait({storing})
-            if storing.exception() is None:
-                self._received(row, storing.result(), status_code, answer)
-            raise
-        self._received(row, storing.result(), status_code, answer)
+        stored = self.storing.at_once(body, work)
+        if stored is None:
+            storing = asyncio.ensure_future(asyncio.to_thread(work))
+            try:
+                await asyncio.shield(storing)
+            except asyncio.CancelledError:
+                # No thread can be stopped: without waiting, the file would be there and no row would name it.
+                await asyncio.wait({storing})
+                if storing.exception() is None:
+                    self._received(row, storing.result(), status_code, answer)
+                raise
+            stored = storing.result()
+        self._received(row, stored, status_code, answer)
         steps.debug("stored %s", row.file_id)
 
     def _received(self, row: DatasetInjestion, stored: StoredFile, status_code: int | None, answer: Answer | None) -> None:
@@ -269,8 +292,6 @@ class _Fetched:
             if error.body:
                 last.bronze_redacted = error.redacted
                 await self._store(last, error.body, error.status_code)
-        except DamagedFileError as e:
-            log.warning("%s", e)  # this very error body was stored before and is damaged now: the error itself is what counts
         finally:
             if error.kind == "deferred":
                 last.bronze_deferred(str(error), error.status_code)

@@ -127,7 +127,7 @@ class Pipeline:
 
     async def _drive(self) -> None:
         self.loop = asyncio.get_running_loop()
-        # Storing waits for the disk: as many at once as there are requests, so that one write of its journal serves many files.
+        # Large bodies, and all on a slow disk, are stored in threads: as many at once as there are requests.
         self.loop.set_default_executor(ThreadPoolExecutor(self.context.settings.concurrency, "ops-pipeline-store"))
         fetching = self.fetching = asyncio.create_task(fetch_all(self.context, self.asked, self.inbox.put, self.inbox.room.wait))
         if self.stopping.is_set():

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from ops_pipeline.bronze import BronzeStore
-from ops_pipeline_tests.bronze.support import ENVIRONMENT, files_below, put, run_python
+from ops_pipeline_tests.bronze.support import ENVIRONMENT, FILE_ID, files_below, put, run_python
 
 STORE_FOR_EVER = """
 import os, sys, threading
@@ -33,7 +33,7 @@ with ThreadPoolExecutor(4) as pool:
     list(pool.map(loop, range(4)))
 """
 
-DIE_AT_SYNC = """
+DIE_AT = """
 import os, signal, sys
 from pathlib import Path
 from ops_pipeline.bronze import BronzeStore
@@ -42,14 +42,15 @@ def put(body):
     store.store(folder="a/b/T", file_id="f" * 32, body=body, extension="bin", run_id="dead-run")
     store.sync()
 put(b"before")
-synced, wanted, sync = 0, int(sys.argv[2]), os.fsync
-def fsync(descriptor):
-    global synced
-    synced += 1
-    if synced == wanted:
+name, calls, wanted = sys.argv[2], 0, int(sys.argv[3])
+call = getattr(os, name)
+def counted(*arguments):
+    global calls
+    calls += 1
+    if calls == wanted:
         os.kill(os.getpid(), signal.SIGKILL)
-    sync(descriptor)
-os.fsync = fsync
+    call(*arguments)
+setattr(os, name, counted)
 put(b"the body")
 print("survived")
 """
@@ -82,10 +83,13 @@ def test_killed_while_storing_leaves_whole_files_and_temporaries(tmp_path: Path,
     assert set(files_below(root)) == set(left) - set(temporaries)
 
 
-@pytest.mark.parametrize(("sync", "temporaries", "targets"), [(1, 1, 1), (2, 0, 2)])
-def test_killed_around_the_rename(tmp_path: Path, sync: int, temporaries: int, targets: int) -> None:
-    # In a known folder the first sync is the temporary file's, the second the folder's, after the rename.
-    child = run_python(DIE_AT_SYNC, tmp_path, sync)
+@pytest.mark.parametrize(
+    ("call", "number", "temporaries", "targets"),
+    [("rename", 1, 1, 1), ("fsync", 1, 0, 2), ("fsync", 2, 0, 2)],
+)
+def test_killed_around_the_rename(tmp_path: Path, call: str, number: int, temporaries: int, targets: int) -> None:
+    # Both syncs come after the rename: the file's, and then its folder's.
+    child = run_python(DIE_AT, tmp_path, call, number)
     assert (child.returncode, child.stdout) == (-signal.SIGKILL, "")
     store = BronzeStore(tmp_path)
     assert len(store.find("a/b/T", "f" * 32)) == targets
@@ -113,9 +117,10 @@ def test_everything_that_leads_to_a_file_is_synced(tmp_path: Path, monkeypatch: 
     store = BronzeStore(root)
     put(store, b"one", "a/b")
     store.sync()
-    (file,) = [place for place in synced if place.startswith("/new/bronze/.tmp/run/")]
-    # Each folder holds the name of one that is new, and the last one the file's own, which is there only once the file is whole.
+    (file,) = [place for place in synced if place.endswith(".bin.gz")]
+    # Each folder holds the name of one that is new, and the last one the file's own.
     assert set(synced) - {file} == {"", "/new", "/new/bronze", "/new/bronze/a", "/new/bronze/a/b"}
+    # A name that is on disk before its bytes would be a damaged file after a power cut.
     assert synced.index(file) < synced.index("/new/bronze/a/b")
 
     synced.clear()
@@ -124,26 +129,28 @@ def test_everything_that_leads_to_a_file_is_synced(tmp_path: Path, monkeypatch: 
     store.sync()
     assert len(synced) == 3  # the files, and their folder once: what leads there is known by now
     synced.clear()
-    put(store, b"two", "a/b")
-    store.sync()
-    assert synced == ["/new/bronze/a/b"]
-    synced.clear()
     store.sync()
     assert synced == []
     again = BronzeStore(root)
-    put(again, b"two", "a/b")  # the process that made the file may have died before it synced anything
+    two = "/new/bronze/" + put(again, b"two", "a/b")  # the process that made the file may have died before it synced anything
     again.sync()
-    assert set(synced) == {"/new/bronze", "/new/bronze/a", "/new/bronze/a/b"}
+    assert set(synced) == {two, "/new/bronze", "/new/bronze/a", "/new/bronze/a/b"}
+    synced.clear()
+    finder = BronzeStore(root)
+    assert len(finder.find("a/b", FILE_ID)) == 3
+    finder.sync()
+    assert sorted({Path(place).suffix for place in synced}) == ["", ".gz"]
+    assert len(synced) == 4
 
 
 def test_an_interrupted_store_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = BronzeStore(tmp_path)
     kept = put(store, b"before")
 
-    def interrupt(_: int) -> None:
+    def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(os, "fsync", interrupt)
+    monkeypatch.setattr(os, "rename", interrupt)
     with pytest.raises(KeyboardInterrupt):
         put(store, b"after")
     assert files_below(tmp_path) == [kept]

@@ -106,17 +106,25 @@ def test_any_body_comes_back(tmp_path_factory: pytest.TempPathFactory, body: byt
 
 
 @pytest.mark.parametrize("damage", [b"", b"not gzip", None, gzip.compress(b"[]", mtime=0), gzip.compress(BODY, mtime=0) + b"x"])
-def test_a_damaged_file_is_named_and_never_overwritten(store: BronzeStore, damage: bytes | None) -> None:
+def test_a_damaged_file_is_named_and_made_whole_by_its_own_body_alone(
+    store: BronzeStore, damage: bytes | None, caplog: pytest.LogCaptureFixture
+) -> None:
     stored = put(store)
     path = store.path(stored.filename)
     path.write_bytes(path.read_bytes()[:-9] if damage is None else damage)
     left = path.read_bytes()
-    for use in (lambda: store.read(stored.filename), lambda: put(store), lambda: store.find(FOLDER, FILE_ID)):
+    for use in (lambda: store.read(stored.filename), lambda: store.find(FOLDER, FILE_ID)):
         with pytest.raises(BronzeError, match="is damaged") as caught:
             use()
         assert stored.filename in str(caught.value)
         assert "\n" not in str(caught.value)
+    put(store, body=b"another")
     assert path.read_bytes() == left
+    assert not caplog.messages
+    assert put(store).payload_hash == stored.payload_hash
+    assert store.read(stored.filename) == BODY
+    (message,) = caplog.messages
+    assert stored.filename in message
     assert store.discard_temporary("run") == 0
 
 

@@ -10,10 +10,12 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from ops_pipeline.engine import pipeline
+from ops_pipeline.bronze.store import StoredFile
+from ops_pipeline.engine import fetch, pipeline
 from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.promote import Promoter
@@ -86,3 +88,26 @@ def test_stopped_while_the_outcomes_are_full(tmp_path: Path, monkeypatch: pytest
     run(context, *KEYS)
     assert {row.status for row in ledger(context) if row.run_id != "stopped"} <= {"promoted", "empty"}
     assert {row.ticker for row in ledger(context, "bronze_outcome = 'stored'")} == set(TICKERS)
+
+
+@pytest.mark.parametrize(
+    ("body_limit", "slow_seconds", "on_the_loop"),
+    [(fetch.SMALL_BODY, 60.0, 12), (10, 60.0, 0), (fetch.SMALL_BODY, 0.0, 1)],
+    ids=["small ones", "large ones", "slow disk"],
+)
+def test_small_bodies_are_stored_on_the_loop_while_the_disk_is_quick(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, body_limit: int, slow_seconds: float, on_the_loop: int
+) -> None:
+    monkeypatch.setattr(fetch, "SMALL_BODY", body_limit)
+    monkeypatch.setattr(fetch, "SLOW_SECONDS", slow_seconds)
+    context = make_home(tmp_path / "home", tickers=TICKERS)
+    threads, store = [], context.store.store
+
+    def watched(**given: Any) -> StoredFile:
+        threads.append(threading.current_thread().name)
+        return store(**given)
+
+    monkeypatch.setattr(context.store, "store", watched)
+    assert {o.kind for o in run(context, *KEYS).values()} == {OutcomeKind.PROMOTED}
+    assert len(threads) == 12
+    assert threads.count("ops-pipeline-run") == on_the_loop

@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 
 from ops_pipeline.bronze.store import StoredFile
+from ops_pipeline.engine import fetch
 from ops_pipeline.engine.context import Context
 from ops_pipeline.engine.fetch import STOPPED
 from ops_pipeline.engine.outcome import OutcomeKind
@@ -133,6 +134,7 @@ def test_what_is_being_stored_is_recorded(tmp_path: Path, monkeypatch: pytest.Mo
         return store(**given)
 
     monkeypatch.setattr(context.store, "store", slowly)
+    monkeypatch.setattr(fetch, "SMALL_BODY", 0)  # all are stored in threads, as large ones are
     outcomes = run_batch(context, KEYS, OPTIONS, run_id="stopped")
     assert next(outcomes).key == key("AAA")
     stopping = threading.Thread(target=outcomes.close)
