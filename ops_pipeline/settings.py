@@ -43,10 +43,10 @@ class Settings(BaseModel):
         default=16, ge=1, le=256, description="requests under way at once, over all sources; a source's own limit still holds"
     )
     batch_files: int = Field(
-        default=200,
+        default=500,
         ge=1,
         le=5000,
-        description="files of a run's first batch; later ones are as large as fits into a commit of under a second",
+        description="files that are committed at once, where their rows fit into a commit of under a second",
     )
     database_wait_seconds: float = Field(
         default=300, ge=0, le=86_400, description="how long a database held by a foreign process is waited for"

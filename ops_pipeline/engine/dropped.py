@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from ops_pipeline.engine.read import portion_files
 from ops_pipeline.errors import BronzeError
 from ops_pipeline.ops.check_results import silver_shapes
 from ops_pipeline.ops.repo import OpsRepo
@@ -73,7 +74,7 @@ def _of_tickers(context: Context, recipe: Recipe, tickers: Sequence[str]) -> lis
         rows = OpsRepo(connection).get((it.run_id, file_id) for it in lacking for file_id in it.file_ids) if lacking else {}
     held: list[pa.Table] = []
     unread: set[tuple[str, str]] = set()
-    size, files = context.settings.batch_files, list(rows.values())
+    size, files = portion_files(context.settings.batch_files), list(rows.values())
     with closing(staging_connection()) as reading:
         for start in range(0, len(files), size):
             held += _keys(context, recipe, files[start : start + size], reading, unread)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from ops_pipeline.bronze.paths import partition_folder
 from ops_pipeline.engine.context import steps
+from ops_pipeline.engine.read import portion_files
 from ops_pipeline.errors import DamagedFileError
 from ops_pipeline.ops.repo import OpsRepo
 
@@ -68,7 +69,7 @@ def heal(context: Context, run_id: str, promoter: Promoter, left: Left | None = 
     rows, dead = left.rows, left.runs
     if rows:
         log.info("settling %d requests of runs that died", len(rows))
-        for batch in _batches(_settle(context, rows), context.settings.batch_files):
+        for batch in _batches(_settle(context, rows), portion_files(context.settings.batch_files)):
             steps.debug("settling %d rows", len(batch))
             promoter.record(promoter.read(batch))
     for run in dead:

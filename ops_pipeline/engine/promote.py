@@ -16,7 +16,7 @@ import duckdb
 from ops_pipeline.clock import utc_now
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.plan import retryable
-from ops_pipeline.engine.read import Read, by_dataset, by_partition, tell
+from ops_pipeline.engine.read import Read, by_dataset, by_partition, portion_files, tell
 from ops_pipeline.errors import BronzeError
 from ops_pipeline.gold.build import VALUE_ERRORS, commit_gold
 from ops_pipeline.ops.ingestion import Stage
@@ -253,10 +253,11 @@ class Promoter:
         return self._reading_again
 
     def _batches(self, files: Sequence[DatasetInjestion]) -> Iterable[list[DatasetInjestion]]:
-        """Whole partitions, together about as many files as the setting says."""
+        """Whole partitions, together about as many files as are read at once."""
         batch: list[DatasetInjestion] = []
+        most = portion_files(self.context.settings.batch_files)
         for mine in by_partition(files).values():
-            if batch and len(batch) + len(mine) > self.context.settings.batch_files:
+            if batch and len(batch) + len(mine) > most:
                 yield batch
                 batch = []
             batch += mine

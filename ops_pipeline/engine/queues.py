@@ -10,7 +10,7 @@ import contextlib
 from collections import deque
 from typing import TYPE_CHECKING
 
-from ops_pipeline.engine.read import Read
+from ops_pipeline.engine.read import Read, portion_files
 
 if TYPE_CHECKING:
     from ops_pipeline.ops.ingestion import DatasetInjestion
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
 INBOX = 2_000
 # A portion is read when it is full, or its first answer this old: while it is read, the next ones are fetched.
 READ_SECONDS = 0.25
-READ_FILES = 100
 READ_BYTES = 16 * 1024 * 1024
-# A batch is committed when it is full, or its first portion this old.
+# A batch is committed when it is full, or its first portion this old. A run's first one is not waited for so long: a short run then ends
+# with half a batch, and of a long one it is one more of hundreds.
 BATCH_SECONDS = 2.0
+FIRST_SECONDS = 0.8
 # A commit keeps the database for about so long, since others wait meanwhile.
 HOLD_SECONDS = 0.7
-# Until a commit has been timed, a file is taken to be as much work as this many rows (`Read.weight`).
-FIRST_WEIGHT = 350
+# What a commit of that length is taken to hold until one has been timed (`Read.weight`): 230 files of a year of days.
+FIRST_WEIGHT = 80_000
 # Below this a smaller batch is hardly faster: what a transaction costs whatever it holds is the larger part.
 LEAST_WEIGHT = 100_000
 # Above this a larger one is hardly faster either, and what DuckDB needs to merge it grows: memory stays flat whatever the number of keys.
@@ -43,9 +44,9 @@ class Inbox:
     """
 
     def __init__(self, files: int) -> None:
-        """A portion has about so many files, and not more than are worth reading at once."""
+        """A portion has about so many files, and not more than are worth reading at once (`portion_files`)."""
         self.room = asyncio.Event()
-        self._files = min(files, READ_FILES)
+        self._files = portion_files(files)
         self._waiting: deque[list[DatasetInjestion]] = deque()
         self._bytes = 0
         self._any, self._full = asyncio.Event(), asyncio.Event()
@@ -90,9 +91,9 @@ class Reads:
     """Portions that are read and not committed yet, joined to batches that keep the database for about `HOLD_SECONDS`."""
 
     def __init__(self, files: int) -> None:
-        """The first batch has about so many files; later ones as many as the time of the earlier ones allows."""
+        """A batch has about so many files, or as many as the time of the earlier ones allows."""
         self.abandoned = False
-        self._files, self._capacity = files, float(files * FIRST_WEIGHT)
+        self._files, self._capacity, self._seconds = files, float(FIRST_WEIGHT), FIRST_SECONDS
         self._waiting: deque[Read] = deque()
         self._weight = self._count = 0
         self._any, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
@@ -121,7 +122,8 @@ class Reads:
         """The next batch; waits for it, and is None when nothing comes any more."""
         await self._any.wait()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._full.wait(), BATCH_SECONDS)
+            await asyncio.wait_for(self._full.wait(), self._seconds)
+        self._seconds = BATCH_SECONDS
         if not self._waiting:
             return None
         batch, weight = Read(), 0

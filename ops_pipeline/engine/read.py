@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.universe import PartitionKey
     from ops_pipeline.silver.staged import FileProfile, Staged
 
+# Files that are read at once: with fewer, what a portion costs whatever it holds is the larger part.
+READ_FILES = 250
+
 
 @dataclass(slots=True)
 class Read:
@@ -43,6 +46,11 @@ class Read:
         self.repeated += other.repeated
         for key, batches in other.staged.items():
             self.staged.setdefault(key, []).extend(batches)
+
+
+def portion_files(files: int) -> int:
+    """How many files are read at once where so many may be committed at once."""
+    return min(files, READ_FILES)
 
 
 def by_partition(rows: Iterable[DatasetInjestion]) -> dict[PartitionKey, list[DatasetInjestion]]:

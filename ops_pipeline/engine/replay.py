@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from ops_pipeline.engine.context import steps
 from ops_pipeline.engine.promote import Promoter
+from ops_pipeline.engine.read import portion_files
 from ops_pipeline.errors import UserError
 from ops_pipeline.gold.build import Changes, rebuild
 from ops_pipeline.ops import migrations
@@ -183,7 +184,7 @@ class _Replay:
     def _promote(self, keys: Sequence[tuple[str, str]]) -> None:
         """Reads the files as a run reads what it has fetched, batch by batch."""
         promoter = Promoter(self.scratch, self.run_id, frozenset({"silver", "gold"}))
-        size = self.context.settings.batch_files
+        size = portion_files(self.context.settings.batch_files)
         for start in range(0, len(keys), size):
             self.tell(f"replaying {self.recipe.dataset_key}", start, len(keys))
             with self.context.warehouse.reading() as connection:

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_pipeline.engine import queues
-from ops_pipeline.engine.queues import HOLD_SECONDS, INBOX, LEAST_WEIGHT, MOST_WEIGHT, READ_BYTES, Inbox, Reads
+from ops_pipeline.engine.queues import FIRST_WEIGHT, HOLD_SECONDS, INBOX, LEAST_WEIGHT, MOST_WEIGHT, READ_BYTES, Inbox, Reads
 from ops_pipeline.engine.read import Read
 from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.silver.staged import FileProfile, Staged
@@ -105,6 +105,22 @@ def test_the_first_batch_is_committed_when_its_files_are_there() -> None:
     assert asyncio.run(scenario()) == ["T0", "T1"]
 
 
+def test_the_first_batch_is_not_waited_for_as_long_as_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(queues, "FIRST_SECONDS", 0.01)
+
+    async def scenario() -> bool:
+        reads = Reads(500)
+        for number in range(2):
+            await reads.put(portion(number, 10))
+            later = asyncio.create_task(reads.take())
+            await asyncio.wait({later}, timeout=None if number == 0 else 0.2)
+        waits = not later.done()
+        later.cancel()
+        return waits
+
+    assert asyncio.run(scenario())
+
+
 async def _all(reads: Reads) -> list[list[str]]:
     batches = []
     while (batch := await reads.take()) is not None:
@@ -117,7 +133,7 @@ def test_batches_hold_every_portion_once_in_order_and_no_more_than_fits(sizes: l
     async def scenario() -> None:
         reads = Reads(200)
         reads.committed(100_000, seconds)
-        fits = max(LEAST_WEIGHT, 35_000.0, min(2 * 70_000.0, 100_000 * HOLD_SECONDS / seconds))
+        fits = max(LEAST_WEIGHT, min(2 * FIRST_WEIGHT, 100_000 * HOLD_SECONDS / seconds))
         for number, size in enumerate(sizes):
             task = asyncio.create_task(reads.put(portion(number, size)))
             await asyncio.sleep(0)
