@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
     from types import ModuleType
 
-LEFT_OUT: Final = frozenset({"pandas", "numpy"})
+LEFT_OUT: Final = frozenset({"pandas", "numpy", "pyarrow.dataset"})
 
 
 class _AsIfNotInstalled:
@@ -28,17 +28,18 @@ class _AsIfNotInstalled:
 
 
 def start_light() -> None:
-    """Keeps pandas and numpy out of this process, which must be a program of ours from end to end.
+    """Keeps pandas, numpy and Arrow's datasets out of this process, which must be a program of ours from end to end.
 
-    DuckDB asks of every parameter whether it is a pandas value, and imports pandas for that; Arrow imports numpy where it is installed.
-    Together they take half a second, a third of a short run, and no command needs either. Afterwards importing one of them raises
-    ModuleNotFoundError, so a library must never do this to its caller.
+    DuckDB asks of every parameter whether it is a pandas value, and of every table that it is given whether it is a dataset, and
+    imports what it asks about; Arrow imports numpy where it is installed. Together they take half a second, a third of a short run,
+    and no command needs any of them. Afterwards importing one of them raises ModuleNotFoundError, so a library must never do this to
+    its caller.
     """
     if _AsIfNotInstalled not in sys.meta_path:
         sys.meta_path.insert(0, _AsIfNotInstalled)
 
 
 def lift() -> None:
-    """Lets pandas and numpy be imported again, for a user's own code; before Arrow is loaded, which looks for numpy only then."""
+    """Lets all of them be imported again, for a user's own code; before Arrow is loaded, which looks for numpy only then."""
     if _AsIfNotInstalled in sys.meta_path:
         sys.meta_path.remove(_AsIfNotInstalled)

@@ -24,6 +24,8 @@ MAX_PART_LENGTH: Final = 200
 _SWITCH: Final = "@"
 _EMPTY: Final = "@"  # a switch with nothing behind it
 _NONE: Final = "_"  # what a lone `-` becomes: `%2D` reads badly for the commonest text of all, "has no ticker"
+_ROOM: Final = MAX_PART_LENGTH - 3  # one character to say that the part continues, two for escaping a device's first letter
+_PLAIN: Final = re.compile(rf"[A-Z0-9]{{1,{_ROOM}}}")
 _CONTINUES: Final = "%/"  # `%` is otherwise always followed by two hexadecimal digits
 
 # Windows opens the device for these names in any folder, in any case, with any extension.
@@ -79,12 +81,13 @@ def _encode(text: str, *, lower: bool) -> str:
         return _EMPTY
     if text == "-":
         return _NONE
-    room = MAX_PART_LENGTH - 3  # one character to say that the part continues, two for escaping a device's first letter
+    if not lower and _PLAIN.fullmatch(text):
+        return _without_device(text)  # nearly every ticker
     parts: list[str] = []
     part = ""
     for position, char in enumerate(text, start=1):
         token = _token(char, lower=lower, edge=part == "" or position == len(text))
-        if len(part) + len(token) > room:
+        if len(part) + len(token) > _ROOM:
             parts.append(part)
             part = ""
             token = _token(char, lower=lower, edge=True)

@@ -47,7 +47,8 @@ TEMPORARY: Final = ".tmp"
 _PIECE, _MOST = 1 << 16, 1 << 20
 _SYNCERS: Final = 16
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_PART: Final = re.compile(r"[A-Za-z0-9%@_][A-Za-z0-9%@._-]*")
+_PART: Final = r"[A-Za-z0-9%@_][A-Za-z0-9%@._-]*"
+_PARTS: Final = re.compile(f"{_PART}(?:/{_PART})*")
 _FILE_ID: Final = re.compile(r"[a-z0-9]{1,64}")
 _EXTENSION: Final = re.compile(r"(?!error$)[a-z0-9]{1,16}")
 _NAME: Final = re.compile(r"(?P<file_id>[a-z0-9]{1,64})-(?P<hash16>[0-9a-f]{16})\.[a-z0-9]{1,16}(?:\.error)?\.gz")
@@ -97,6 +98,7 @@ class BronzeStore:
         """Names the folder; it is created when the first file is stored."""
         self._root = root.absolute()
         self._unpacked = packs.Unpacked()
+        self._temporaries: dict[str, str] = {}  # run -> its folder for temporary files, once it is there
         self._settled: set[str] = set()  # folders whose own entry is known to be on disk
         self._unsynced_files: set[str] = set()  # files whose bytes a power cut may yet lose
         self._unsynced: set[str] = set()  # folders with entries that it may lose
@@ -127,14 +129,20 @@ class BronzeStore:
         payload_hash = hashlib.sha256(body).hexdigest() if isinstance(body, bytes) else body.payload_hash
         suffix = _ERROR_SUFFIX if error else ".gz"
         filename = f"{folder}/{file_id}-{payload_hash[:16]}.{extension}{suffix}"
-        target = self.path(filename)
+        target = self._place(filename)
         try:
-            if target.exists() and (stored := self._whole(filename, payload_hash)):
+            if os.path.exists(target) and (stored := self._whole(filename, payload_hash)):
                 # The process that stored it may have died before it was synced.
-                self._settle(str(target.parent))
-                self._note(str(target))
+                self._settle(os.path.dirname(target))
+                self._note(target)
                 return stored
-            stored_at = self._write(target, _packed(body), run_id)
+            try:
+                stored_at = self._write(target, body, run_id)
+            except FileNotFoundError:
+                # A folder that was there for the file before this one is gone: somebody tidies up.
+                self._temporaries.pop(run_id, None)
+                self._settled.clear()
+                stored_at = self._write(target, body, run_id)
         except OSError as problem:
             raise self._refused(f"file {filename} cannot be stored", problem) from problem
         return StoredFile(filename, payload_hash, len(body) if isinstance(body, bytes) else body.size, stored_at)
@@ -179,14 +187,16 @@ class BronzeStore:
             BronzeError: the name would leave the root, or holds what no name of this store holds; a member cannot be read.
         """
         container, separator, member = filename.partition(packs.SEPARATOR)
-        if separator and all(_PART.fullmatch(part) for part in member.split("/")):
+        if separator and _PARTS.fullmatch(member):
             return self._unpacked.path(self.path(container), filename)
-        parts = filename.split("/")
-        if not all(_PART.fullmatch(part) for part in parts):
+        return Path(self._place(filename))
+
+    def _place(self, filename: str) -> str:
+        if not _PARTS.fullmatch(filename):
             raise BronzeError(
                 f"{filename!r} is not a path below the bronze folder {self._root}: check the ledger row that names it."
             )
-        return self._root.joinpath(*parts)
+        return os.path.join(self._root, filename)
 
     def holds(self, filename: str) -> bool:
         """Whether the file, or the container that it was packed into, is there; what it holds is not looked at.
@@ -213,7 +223,7 @@ class BronzeStore:
         names = (match for match in map(_NAME.fullmatch, entries) if match and match["file_id"] == file_id)
         found = [self._look(f"{folder}/{name.string}") for name in names]
         for file in found:
-            self._note(str(self.path(file.filename)))  # whoever stored it died, perhaps before it was synced
+            self._note(self._place(file.filename))  # whoever stored it died, perhaps before it was synced
         return sorted(found, key=lambda file: (file.stored_at, file.filename))
 
     def discard_temporary(self, run_id: str) -> int:
@@ -223,6 +233,7 @@ class BronzeStore:
             BronzeError: the disk refuses.
         """
         folder = self._temporary(run_id)
+        self._temporaries.pop(run_id, None)
         try:
             count = sum(1 for entry in folder.iterdir() if entry.is_file())
             shutil.rmtree(folder)
@@ -280,19 +291,19 @@ class BronzeStore:
             raise self._damaged(filename, "it holds another body than its name says")
         return digest.hexdigest(), size
 
-    def _write(self, target: Path, packed: Iterable[bytes], run_id: str) -> datetime:
+    def _write(self, target: str, body: bytes | LargeBody, run_id: str) -> datetime:
         """Writes beside the store and moves into it: a reader sees the whole file or none.
 
         Two writers of one body can both get here; the second replaces the first's file by the same content.
         """
         self._settle(os.path.dirname(target))
-        folder = str(self._temporary(run_id))
-        os.makedirs(folder, exist_ok=True)
-        temporary = os.path.join(folder, uuid4().hex)
+        temporary = os.path.join(self._room(run_id), uuid4().hex)
         try:
-            with open(temporary, "xb") as file:
-                file.writelines(packed)
-                file.flush()
+            with open(temporary, "xb", buffering=0) as file:
+                for piece in _packed(body):
+                    left = memoryview(piece)
+                    while left:
+                        left = left[file.write(left) :]
                 # The kernel's clock for mtime lags some 4 ms behind; the ledger must not see a file end before its request began.
                 written = time.time_ns() // 1000
                 os.utime(file.fileno(), ns=(written * 1000, written * 1000))
@@ -301,8 +312,17 @@ class BronzeStore:
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(temporary)
             raise
-        self._note(str(target))
+        self._note(target)
         return _utc(written)
+
+    def _room(self, run_id: str) -> str:
+        """The folder of a run's temporary files, made where this object has not seen it yet."""
+        folder = self._temporaries.get(run_id)
+        if folder is None:
+            folder = str(self._temporary(run_id))
+            os.makedirs(folder, exist_ok=True)
+            self._temporaries[run_id] = folder
+        return folder
 
     def _note(self, target: str) -> None:
         """Only now, with the name in its place: a `sync` that goes on meanwhile would come too early."""
@@ -315,6 +335,8 @@ class BronzeStore:
 
         Also folders that are there: the process that created them may have died before it synced them.
         """
+        if folder in self._settled:
+            return
         root = str(self._root)
         if root not in self._settled:
             with self._lock:

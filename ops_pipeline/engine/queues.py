@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections import deque
 from typing import TYPE_CHECKING
 
@@ -49,6 +50,7 @@ class Inbox:
         self._files = portion_files(files)
         self._waiting: deque[list[DatasetInjestion]] = deque()
         self._bytes = 0
+        self._since = 0.0  # when the first of those that wait came
         self._any, self._full = asyncio.Event(), asyncio.Event()
         self._closed = False
         self._tell()
@@ -56,6 +58,8 @@ class Inbox:
     def put(self, rows: list[DatasetInjestion]) -> None:
         """Takes in the rows of one request, one a part."""
         if rows:
+            if not self._waiting:
+                self._since = time.monotonic()
             self._waiting.append(rows)
             self._bytes += _bytes(rows)
             self._tell()
@@ -68,8 +72,7 @@ class Inbox:
     async def take(self) -> list[DatasetInjestion]:
         """The next portion, whole requests; waits for it, and is empty when nothing comes any more."""
         await self._any.wait()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._full.wait(), READ_SECONDS)
+        await _until(self._full, self._since + READ_SECONDS)
         portion: list[DatasetInjestion] = []
         size = 0
         while self._waiting and len(portion) < self._files and size < READ_BYTES:
@@ -77,6 +80,7 @@ class Inbox:
             size += _bytes(rows)
             portion += rows
         self._bytes -= size
+        self._since = time.monotonic()
         self._tell()
         return portion
 
@@ -96,12 +100,15 @@ class Reads:
         self._files, self._capacity, self._seconds = files, float(FIRST_WEIGHT), FIRST_SECONDS
         self._waiting: deque[Read] = deque()
         self._weight = self._count = 0
+        self._since = 0.0  # when the first of those that wait came
         self._any, self._full, self._room = asyncio.Event(), asyncio.Event(), asyncio.Event()
         self._closed = False
         self._tell()
 
     async def put(self, read: Read) -> None:
         """Takes a portion in, and waits while too much is waiting."""
+        if not self._waiting:
+            self._since = time.monotonic()
         self._waiting.append(read)
         self._weight += read.weight
         self._count += len(read.rows)
@@ -121,8 +128,7 @@ class Reads:
     async def take(self) -> Read | None:
         """The next batch; waits for it, and is None when nothing comes any more."""
         await self._any.wait()
-        with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._full.wait(), self._seconds)
+        await _until(self._full, self._since + self._seconds)
         self._seconds = BATCH_SECONDS
         if not self._waiting:
             return None
@@ -133,6 +139,7 @@ class Reads:
             self._count -= len(read.rows)
             batch.add(read)
         self._weight -= weight
+        self._since = time.monotonic()
         self._tell()
         return batch
 
@@ -146,6 +153,12 @@ class Reads:
         _set(self._any, over or bool(self._waiting))
         _set(self._full, over or self._count >= self._files or self._weight >= self._capacity)
         _set(self._room, self.abandoned or self._weight < WAITING_WEIGHT)
+
+
+async def _until(event: asyncio.Event, at: float) -> None:
+    """Waits for the event, but not longer than until that time of the monotonic clock."""
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(event.wait(), max(0.0, at - time.monotonic()))
 
 
 def _bytes(rows: list[DatasetInjestion]) -> int:

@@ -74,6 +74,7 @@ class Request:
     to_date: date | None
     params: tuple[tuple[str, str], ...] = ()
     validators: Validators | None = field(default=None, compare=False)
+    _id: str = field(default="", init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         """Sorts the parameters: their order has no meaning, so it must not make another request."""
@@ -87,7 +88,9 @@ class Request:
     @property
     def request_id(self) -> str:
         """The request's identity: 32 hexadecimal digits that depend on all fields and on nothing else."""
-        return self._digest()
+        if not self._id:  # asked for several times in a run of thousands
+            object.__setattr__(self, "_id", self._digest())
+        return self._id
 
     def file_id(self, part: int) -> str:
         """Gives the identity of one part of the answer (from 1): 32 hexadecimal digits, the same in every run.

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import os
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -126,6 +127,14 @@ def test_a_damaged_file_is_named_and_made_whole_by_its_own_body_alone(
     (message,) = caplog.messages
     assert stored.filename in message
     assert store.discard_temporary("run") == 0
+
+
+@pytest.mark.parametrize("gone", [".tmp", FOLDER, FOLDER.split("/")[0]])
+def test_a_folder_that_somebody_removes_meanwhile_is_made_again(store: BronzeStore, gone: str) -> None:
+    put(store)
+    shutil.rmtree(store.path("a").parent / gone)
+    again = put(store, body=b"another")
+    assert store.read(again.filename) == b"another"
 
 
 def test_a_flipped_byte_never_gives_another_body(store: BronzeStore) -> None:
