@@ -20,15 +20,15 @@ if TYPE_CHECKING:
 INBOX = 2_000
 # A portion is read when it is full, or its first answer this old: while it is read, the next ones are fetched.
 READ_SECONDS = 0.25
-READ_BYTES = 16 * 1024 * 1024
+READ_BYTES = 4 * 1024 * 1024
 # A batch is committed when it is full, or its first portion this old. A run's first one is not waited for so long: a short run then ends
 # with half a batch, and of a long one it is one more of hundreds.
 BATCH_SECONDS = 2.0
 FIRST_SECONDS = 0.8
 # A commit keeps the database for about so long, since others wait meanwhile.
 HOLD_SECONDS = 0.7
-# What a commit of that length is taken to hold until one has been timed (`Read.weight`): 230 files of a year of days.
-FIRST_WEIGHT = 80_000
+# What a commit of that length is taken to hold until one has been timed (`Read.weight`): 170 files of a year of days.
+FIRST_WEIGHT = 60_000
 # Below this a smaller batch is hardly faster: what a transaction costs whatever it holds is the larger part.
 LEAST_WEIGHT = 100_000
 # Above this a larger one is hardly faster either, and what DuckDB needs to merge it grows: memory stays flat whatever the number of keys.

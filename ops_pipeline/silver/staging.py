@@ -99,16 +99,13 @@ class _Staging:
         self.unreadable: dict[int, str] = {}
         self.first_reasons: dict[int, str] = {}
         self.superseded: dict[int, int] = {}
+        self.slow = False  # whether the table `positioned` is there: most batches read no file the slow way
         self.keys = ", ".join(["_file_no", *map(identifier, recipe.silver_key)])
 
     def run(self) -> Staged:
         self.connection.register("files_arrow", self._files_table())
         self.connection.execute("CREATE OR REPLACE TEMP TABLE files AS SELECT * FROM files_arrow")
-        empty = typed_sql(self.recipe, self._no_records(), positioned=True)
-        self.connection.execute(
-            f"CREATE OR REPLACE TEMP TABLE typed AS SELECT * EXCLUDE (_position, _raw_text, _reason) FROM ({empty})"
-        )
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE positioned AS SELECT * FROM ({empty})")
+        self._make_table("typed", positioned=False)
         if self.text_reader:
             return self._read(self._examined(self.text_reader))
         # Only a file of its own can be read in any order, as this format wants it.
@@ -119,6 +116,10 @@ class _Staging:
         self._read_fast(fast)
         self._read_again(self._wanting_positions())
         return self._result(unknown_fields(self.connection, self.recipe, self.reader, self.answers))
+
+    def _make_table(self, name: str, *, positioned: bool) -> None:
+        empty = typed_sql(self.recipe, self._no_records(), positioned=positioned)
+        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {empty}")
 
     def _files_table(self) -> pa.Table:
         return pa.table(
@@ -195,6 +196,9 @@ class _Staging:
     def _read_slowly(self, answer: StoredAnswer) -> None:
         """One file with positions; when that fails too, the answer is not what the recipe says."""
         try:
+            if not self.slow:
+                self._make_table("positioned", positioned=True)
+                self.slow = True
             query = typed_sql(self.recipe, self.reader.positioned(self.connection, self.recipe, answer), positioned=True)
             self.connection.execute(f"INSERT INTO positioned SELECT * FROM ({query})")
         except UnreadableError as e:
@@ -223,6 +227,8 @@ class _Staging:
         for answer in answers:
             self.connection.execute("DELETE FROM typed WHERE _file_no = ?", [answer.number])
             self._read_slowly(answer)
+        if not self.slow:
+            return
         own = "* EXCLUDE (_position, _raw_text, _reason)"
         good = self.connection.execute(
             "SELECT _file_no, count(*) FROM positioned WHERE _verdict = 'G' GROUP BY _file_no"
@@ -266,11 +272,16 @@ class _Staging:
             profiles.append(FileProfile(rows + twice, good, failed, outside, twice, first, last, None, reason, lacking))
         columns = ", ".join(["_file_no", *(identifier(n) for n, _ in self.recipe.silver_columns)])
         good_rows = self.connection.execute(f"SELECT {columns} FROM typed WHERE _verdict = 'G'").to_arrow_table()
-        rejects = self.connection.execute(
+        return Staged(self.recipe, self.files, profiles, good_rows, self._rejects(), unknown)
+
+    def _rejects(self) -> pa.Table:
+        if not self.slow:
+            return REJECTS_SCHEMA.empty_table()
+        found = self.connection.execute(
             "SELECT _file_no AS file_no, _position AS row_position, _raw_text AS raw_text, _reason AS reason"
             " FROM positioned WHERE _verdict = 'F' ORDER BY _file_no, _position, _reason"
-        ).to_arrow_table()
-        return Staged(self.recipe, self.files, profiles, good_rows, rejects.cast(REJECTS_SCHEMA), unknown)
+        )
+        return found.to_arrow_table().cast(REJECTS_SCHEMA)
 
 
 def _look(answer: StoredAnswer) -> Look | UnreadableError:
