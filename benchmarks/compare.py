@@ -7,13 +7,13 @@ A result that is not exactly the truth ends the benchmark: a contender that lose
 
 from __future__ import annotations
 
+import atexit
 import math
 import shlex
 import shutil
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
@@ -74,7 +74,8 @@ def compare(contenders: Sequence[Contender], market: Market, latency_ms: float, 
         WrongResultError: when a contender's table is not what the market says.
     """
     found: Runs = {(c.name, phase): [] for c in contenders for phase in (FIRST, INCREMENTAL)}
-    with serving(market, latency_ms) as url, scratch() as folder:
+    folder = scratch()
+    with serving(market, latency_ms) as url:
         for contender in contenders:  # its files come into the machine's cache, and a mistake shows before an hour has passed
             both_phases(contender, market, market.symbols[:WARM_UP_TICKERS], url, folder)
         for turn in range(repeat):
@@ -92,11 +93,11 @@ def both_phases(contender: Contender, market: Market, symbols: Sequence[str], ur
     Raises:
         WrongResultError: as `load`.
     """
-    with tempfile.TemporaryDirectory(dir=root) as folder:
-        return {
-            phase: load(contender, market, symbols, url, Path(folder), phase, to)
-            for phase, to in ((FIRST, market.cut), (INCREMENTAL, market.days[-1]))
-        }
+    folder = Path(tempfile.mkdtemp(dir=root))
+    return {
+        phase: load(contender, market, symbols, url, folder, phase, to)
+        for phase, to in ((FIRST, market.cut), (INCREMENTAL, market.days[-1]))
+    }
 
 
 def load(contender: Contender, market: Market, symbols: Sequence[str], url: str, folder: Path, phase: str, to: date) -> Run:
@@ -224,14 +225,14 @@ def _more(runs: Runs, phase: str, other: Contender) -> dict[str, Any]:
     return found
 
 
-@contextmanager
-def scratch() -> Iterator[Path]:
-    """A folder for homes, removed at the end."""
+def scratch() -> Path:
+    """A folder for homes, removed when the process ends.
+
+    Not before: ext4 passes over inodes that were deleted in the last minutes one by one, which makes the files of the next turn dearer.
+    """
     folder = Path(tempfile.mkdtemp(prefix="ops-pipeline-bench-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    return folder
 
 
 def say(text: str) -> None:

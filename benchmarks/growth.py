@@ -28,7 +28,8 @@ def growth(keys: Sequence[int], rows: int, repeat: int) -> Iterator[Figure]:
     market = Market(sizes[-1], rows)
     runs: dict[tuple[int, str], list[Run]] = {(size, phase): [] for size in sizes for phase in (FIRST, INCREMENTAL)}
     say(f"f. {', '.join(f'{size:,}' for size in sizes)} keys x {rows:,} rows")
-    with serving(market) as url, scratch() as folder:
+    folder = scratch()
+    with serving(market) as url:
         for _ in range(repeat):
             for size in sizes:
                 for phase, run in both_phases(OURS, market, market.symbols[:size], url, folder).items():

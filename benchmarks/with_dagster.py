@@ -42,7 +42,8 @@ def through_dagster(keys: int, rows: int, repeat: int, sample: int) -> Iterator[
     os.environ |= {"OPS_PIPELINE_HOME": str(ROOT / "benchmarks" / "out" / "none"), contender.KEY: "k"}
     say(f"b. {keys:,} keys x {rows:,} rows in one run")
     market = Market(keys, rows)
-    with serving(market) as url, scratch() as folder:
+    folder = scratch()
+    with serving(market) as url:
         ours, parts = _in_one_instance(market, url, folder, repeat)
         yield Figure(
             f"b. {keys:,} keys in one run: through Dagster / engine alone + Dagster's floor",

@@ -253,9 +253,7 @@ class BronzeStore:
             if stored.payload_hash != payload_hash:
                 raise self._damaged(filename, "it holds another body than its name says")
         except DamagedFileError as problem:
-            log.warning(
-                "Bronze file %s was damaged (%s); the same answer came again, and it is whole now.", filename, problem.why
-            )
+            log.warning("Bronze file %s is damaged (%s): the same answer came again and takes its place.", filename, problem.why)
             return None
         return stored
 

@@ -249,7 +249,8 @@ class _Fetched:
             )
 
         steps.debug("storing %s", row.file_id)
-        stored = self.storing.at_once(body, work)
+        # That another part follows is kept durably first, and waiting for that would keep all others waiting.
+        stored = self.storing.at_once(body, work) if answer is None or answer.last else None
         if stored is None:
             storing = asyncio.ensure_future(asyncio.to_thread(work))
             try:

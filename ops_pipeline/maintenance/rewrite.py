@@ -15,7 +15,7 @@ import duckdb
 from ops_pipeline.errors import BackupError
 from ops_pipeline.files import sync
 from ops_pipeline.ops.backup import log_of, row_counts
-from ops_pipeline.warehouse import CATALOG, attach_statement
+from ops_pipeline.warehouse import CATALOG, FULL_COMPRESSION, QUICK_COMPRESSION, attach_statement
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -92,11 +92,13 @@ def _write(connection: duckdb.DuckDBPyConnection, fresh: Path) -> None:
     for left in (fresh, log_of(fresh)):
         left.unlink(missing_ok=True)
     connection.execute(attach_statement(fresh, _FRESH, read_only=False))
+    connection.execute(FULL_COMPRESSION)
     try:
         connection.execute(f"COPY FROM DATABASE {CATALOG} TO {_FRESH}")
         connection.execute(f"CHECKPOINT {_FRESH}")
         wrong = _differences(connection)
     finally:
+        connection.execute(QUICK_COMPRESSION)
         connection.execute(f"DETACH {_FRESH}")
     if wrong:
         raise BackupError(f"The rewritten database differs in {wrong}, and was thrown away; the database is as it was.")

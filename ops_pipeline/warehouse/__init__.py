@@ -8,6 +8,21 @@ database.
 from __future__ import annotations
 
 from ops_pipeline.warehouse.door import Warehouse
-from ops_pipeline.warehouse.instance import CATALOG, WarehouseUsageError, attach_statement, half_of_threads
+from ops_pipeline.warehouse.instance import (
+    CATALOG,
+    FULL_COMPRESSION,
+    QUICK_COMPRESSION,
+    WarehouseUsageError,
+    attach_statement,
+    half_of_threads,
+)
 
-__all__ = ["CATALOG", "Warehouse", "WarehouseUsageError", "attach_statement", "half_of_threads"]
+__all__ = [
+    "CATALOG",
+    "FULL_COMPRESSION",
+    "QUICK_COMPRESSION",
+    "Warehouse",
+    "WarehouseUsageError",
+    "attach_statement",
+    "half_of_threads",
+]

@@ -34,8 +34,15 @@ CATALOG = "warehouse"
 ROW_GROUP_ROWS = 16 * 1024
 """Rows that DuckDB rewrites, in all columns, when it folds a change of a table's end into the file (its own default: 122,880)."""
 
+QUICK_COMPRESSION = "SET GLOBAL disabled_compression_methods = 'fsst'"
+"""Without FSST, which makes text without repetitions half as long and a commit a fifth dearer: what is kept may be rewritten with it."""
+FULL_COMPRESSION = "RESET GLOBAL disabled_compression_methods"
+
 # Closing writes nothing by itself, and a commit never folds the log into the file (1.5 s were seen): the door decides when.
-_SETTINGS = "SET GLOBAL TimeZone = 'UTC'; PRAGMA disable_checkpoint_on_shutdown; SET GLOBAL checkpoint_threshold = '1TB'"
+_SETTINGS = (
+    "SET GLOBAL TimeZone = 'UTC'; PRAGMA disable_checkpoint_on_shutdown; SET GLOBAL checkpoint_threshold = '1TB'; "
+    + QUICK_COMPRESSION
+)
 
 
 Threads = Literal["all", "half", "one"]

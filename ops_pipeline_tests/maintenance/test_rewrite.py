@@ -45,6 +45,23 @@ def test_the_room_of_what_was_deleted_is_given_back_and_all_else_stays(tmp_path:
     assert {outcome.kind for outcome in run(home, key()).values()} == {"promoted"}
 
 
+def _compressions(warehouse: Warehouse) -> set[str]:
+    with warehouse.reading() as connection:
+        return {kind for (kind,) in connection.execute("SELECT compression FROM pragma_storage_info('silver.texts')").fetchall()}
+
+
+def test_texts_are_written_quickly_and_compacted_small(tmp_path: Path) -> None:
+    home = make_home(tmp_path)
+    run(home, today=JANUARY)
+    for _ in range(2):  # a process that has compacted goes on writing quickly
+        with home.warehouse.connection() as connection:
+            connection.execute("CREATE OR REPLACE TABLE silver.texts AS SELECT md5(i::VARCHAR) AS text FROM range(100000) r(i)")
+            connection.execute("CHECKPOINT warehouse")
+        assert "FSST" not in _compressions(home.warehouse)
+        assert rewrite(home).replaced
+        assert "FSST" in _compressions(home.warehouse)
+
+
 def test_a_new_file_that_differs_is_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = make_home(tmp_path)
     run(home, key(), today=JANUARY)
