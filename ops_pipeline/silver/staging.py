@@ -46,6 +46,8 @@ _CONTENT_ERRORS = (
 )
 # Unpacking lets go of the interpreter lock; more threads than this only wait for the disk.
 _LOOKERS = 4
+# Unpacking a smaller body takes less than handing it to another thread, which waits for the interpreter lock.
+_SMALL = 256 * 1024
 # Of an answer that is not what the recipe says, so much is shown.
 _SHOWN = 120
 
@@ -149,8 +151,7 @@ class _Staging:
 
     def _examined(self, reader: TextReader) -> list[StoredAnswer]:
         """The answers that the fast way may read; the others are read the slow way here, or set aside with the reason."""
-        with ThreadPoolExecutor(min(_LOOKERS, len(self.answers) or 1)) as pool:
-            looks = list(pool.map(_look, self.answers))
+        looks = self._looks()
         fast = []
         for number, look in enumerate(looks):
             if isinstance(look, UnreadableError):
@@ -167,6 +168,12 @@ class _Staging:
             else:
                 self._read_slowly(answer)
         return fast
+
+    def _looks(self) -> list[Look | UnreadableError]:
+        if all(answer.size is not None and answer.size <= _SMALL for answer in self.answers):
+            return [_look(answer) for answer in self.answers]
+        with ThreadPoolExecutor(min(_LOOKERS, len(self.answers) or 1)) as pool:
+            return list(pool.map(_look, self.answers))
 
     def _read_fast(self, answers: Sequence[StoredAnswer]) -> None:
         """Many files a statement; the file that DuckDB blames goes the slow way, and the others are read again."""
