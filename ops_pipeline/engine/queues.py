@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 INBOX = 2_000
 # A portion is read when it is full, or its first answer this old: while it is read, the next ones are fetched.
 READ_SECONDS = 0.25
-READ_BYTES = 8 * 1024 * 1024
+READ_BYTES = 6 * 1024 * 1024
 # A batch is committed when it is full, or its first portion this old. A run's first one is not waited for so long: a short run then ends
 # with half a batch, and of a long one it is one more of hundreds.
 BATCH_SECONDS = 2.0
