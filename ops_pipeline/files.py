@@ -37,7 +37,7 @@ def write_atomically(path: Path, data: bytes) -> None:
         raise
 
 
-def sync(path: Path) -> None:
+def sync(path: Path | str) -> None:
     """Waits until a file, or a folder's entries, are on the disk.
 
     Raises:

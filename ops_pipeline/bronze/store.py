@@ -32,6 +32,7 @@ from isal import igzip, isal_zlib
 from ops_pipeline.bronze import packs
 from ops_pipeline.bronze.paths import encode_name
 from ops_pipeline.errors import BronzeError, DamagedFileError
+from ops_pipeline.files import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -409,24 +410,15 @@ def _utc(microseconds: int) -> datetime:
 
 def _sync_file(path: str) -> None:
     """Makes a file's bytes durable; one that was moved away since is somebody else's doing."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY)
-    except FileNotFoundError:
-        return
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    with contextlib.suppress(FileNotFoundError):
+        sync(path)
 
 
 def _sync_folder(folder: str) -> None:
     """Makes the names in a folder durable: a rename alone can be lost in a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
-        os.fsync(descriptor)
+        sync(folder)
     except OSError as problem:
         # Some network file systems cannot sync a folder and say so; their server orders renames itself.
         if problem.errno not in (errno.EINVAL, errno.ENOTSUP):
             raise
-    finally:
-        os.close(descriptor)

@@ -202,10 +202,10 @@ class _Staging:
 
     def _read_slowly(self, answer: StoredAnswer) -> None:
         """One file with positions; when that fails too, the answer is not what the recipe says."""
+        if not self.slow:
+            self._make_table("positioned", positioned=True)
+            self.slow = True
         try:
-            if not self.slow:
-                self._make_table("positioned", positioned=True)
-                self.slow = True
             query = typed_sql(self.recipe, self.reader.positioned(self.connection, self.recipe, answer), positioned=True)
             self.connection.execute(f"INSERT INTO positioned SELECT * FROM ({query})")
         except UnreadableError as e:
