@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmarks import ledger_barest as barest
-from benchmarks.ledger_rows import build
+from benchmarks.ledger_rows import build, recipe_hash
 from benchmarks.pages import pages
 from ops_pipeline.ops import queries
 from ops_pipeline.ops.columns import to_arrow
@@ -204,7 +204,8 @@ def _batch(connection: duckdb.DuckDBPyConnection) -> Iterator[Pair]:
 
     yield pair("their rows", lambda: repo.get(keys), barest.BATCH_ROWS)
     yield pair("latest files", lambda: repo.latest_files(partitions), barest.BATCH_LATEST)
-    yield pair("waiting for silver", lambda: repo.promotable(Stage.SILVER, partitions), barest.BATCH_WAITING)
+    hashes = {name: recipe_hash(name) for name in {p.dataset for p in partitions}}
+    yield pair("waiting for silver", lambda: repo.promotable(Stage.SILVER, partitions, hashes), barest.BATCH_WAITING)
     yield pair("all without answer", repo.asked, barest.ASKED)
     yield Pair(
         "ledger, batch of 500 files: latest promoted vs the barest SQL",

@@ -81,6 +81,7 @@ BATCH_LATEST = f"""SELECT * FROM {_L} SEMI JOIN batch USING (source, dataset, ti
     AND bronze_outcome IN ('stored', 'unchanged', 'empty')
 QUALIFY row_number() OVER (PARTITION BY source, dataset, ticker ORDER BY bronze_injest_end_time DESC, run_id DESC, file_id DESC) = 1"""
 BATCH_WAITING = f"""SELECT * FROM {_L} SEMI JOIN batch USING (source, dataset, ticker) WHERE bronze_can_promote
+    AND (silver_errors IS NULL OR silver_recipe_hash <> md5(source || dataset) || md5(dataset))
 ORDER BY bronze_injest_end_time, run_id, file_id"""
 BATCH_PROMOTED = f"""SELECT bronze_injest_end_time, run_id, file_id FROM {_L} SEMI JOIN batch USING (source, dataset, ticker)
 WHERE promotion_kind = 'first' AND silver_errors IS NULL

@@ -10,6 +10,7 @@ silver, for gold, or for an answer.
 
 from __future__ import annotations
 
+import hashlib
 from typing import TYPE_CHECKING
 
 from ops_pipeline.ops.columns import COLUMNS
@@ -32,6 +33,12 @@ _MACROS = """
 CREATE OR REPLACE TEMP MACRO fate(j) AS (hash(j) % 1000)::INTEGER;
 CREATE OR REPLACE TEMP MACRO left_open(j, p) AS j - p >= 0 AND fate(j - p) < 90 AND hash(j, 7) % 10 <> 0;
 """
+
+
+def recipe_hash(dataset_key: str) -> str:
+    """The hash of the recipe by which the dataset's files were promoted or refused, as the rows have it."""
+    source, dataset = dataset_key.split(".")
+    return "".join(hashlib.md5(text.encode(), usedforsecurity=False).hexdigest() for text in (source + dataset, dataset))
 
 
 def _run(row: str) -> str:

@@ -29,7 +29,7 @@ from ops_pipeline.recipes.models import NO_TICKER
 from ops_pipeline.recipes.modes import RequestMode
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
     from datetime import date, datetime
 
     import duckdb
@@ -280,7 +280,7 @@ def ask(context: Context, asked: Question, options: RunOptions) -> Known:
                     known.imported.update(repo.last_requests(imported))
             for stage in (Stage.SILVER, Stage.GOLD):
                 if stage.value in options.layers:
-                    for row in retryable(context, repo.promotable(stage, keys), stage):
+                    for row in retryable(context, repo, stage, keys):
                         known.pending.setdefault(row.partition, []).append(row)
             return known
     except DatabaseMissingError:
@@ -294,12 +294,14 @@ def _refusals(connection: duckdb.DuckDBPyConnection, context: Context, options: 
     return plan_refusals(connection, {name: source.plan for name, source in context.catalogue.sources.items()}, now)
 
 
-def retryable(context: Context, rows: list[DatasetInjestion], stage: Stage) -> list[DatasetInjestion]:
-    """Without files that silver refused as a whole by the recipe in force, as it would again, and those whose recipe has no gold."""
+def retryable(context: Context, repo: OpsRepo, stage: Stage, partitions: Iterable[PartitionKey]) -> list[DatasetInjestion]:
+    """What waits for the stage, without files that the recipe in force refused as a whole, as it would again, and those without gold."""
+    recipes = context.catalogue.recipes
     if stage is Stage.GOLD:
-        return [row for row in rows if context.catalogue.recipes[row.dataset_key].gold is not None]
-    hashes = {key: recipe.recipe_hash for key, recipe in context.catalogue.recipes.items()}
-    return [row for row in rows if row.silver_errors is None or row.silver_recipe_hash != hashes.get(row.dataset_key)]
+        return [row for row in repo.promotable(stage, partitions) if recipes[row.dataset_key].gold is not None]
+    wanted = list(partitions)
+    hashes = {key: recipes[key].recipe_hash for key in {partition.dataset for partition in wanted} if key in recipes}
+    return repo.promotable(stage, wanted, hashes)
 
 
 def _decide(

@@ -205,8 +205,8 @@ class Promoter:
             for batches in read.staged.values():
                 written += self._merge(joined(batches)).rows
             with self.context.warehouse.reading() as connection:
-                waiting = OpsRepo(connection).promotable(Stage.SILVER, partitions)
-            behind = list({row.partition for row in retryable(self.context, waiting, Stage.SILVER)})
+                waiting = retryable(self.context, OpsRepo(connection), Stage.SILVER, partitions)
+            behind = list({row.partition for row in waiting})
         return written + self._gold(partitions - set(behind), together=True), behind
 
     # --- silver ---------------------------------------------------------------------------------------------------------------
@@ -228,7 +228,7 @@ class Promoter:
         for _ in range(_ROUNDS):
             with self.context.warehouse.reading() as connection:
                 repo = OpsRepo(connection)
-                waiting = retryable(self.context, repo.promotable(Stage.SILVER, left), Stage.SILVER)
+                waiting = retryable(self.context, repo, Stage.SILVER, left)
                 files = files_to_stage(repo, waiting)
             left = []
             for key, mine in by_dataset(files).items():

@@ -160,12 +160,16 @@ def partition_files(
     connection: duckdb.DuckDBPyConnection, partition: PartitionKey, *, limit: int = 100, offset: int = 0
 ) -> list[DatasetInjestion]:
     """A page of one partition's files, newest first."""
+    where, parameters = (
+        "source = ? AND dataset = ? AND discriminator = ? AND ticker = ?",
+        [*split_dataset_key(partition.dataset), partition.ticker],
+    )
     found = connection.execute(
-        f"""SELECT rowid FROM {LEDGER} WHERE source = ? AND dataset = ? AND discriminator = ? AND ticker = ?
+        f"""SELECT rowid FROM {LEDGER} WHERE {where}
         ORDER BY coalesce(bronze_injest_end_time, bronze_injest_start_time) DESC NULLS FIRST, run_id, file_id LIMIT ? OFFSET ?""",
-        [*split_dataset_key(partition.dataset), partition.ticker, max(1, min(limit, MAX_LIMIT)), max(0, offset)],
+        [*parameters, max(1, min(limit, MAX_LIMIT)), max(0, offset)],
     ).fetchall()
-    return whole_rows(connection, [number for (number,) in found])
+    return whole_rows(connection, [number for (number,) in found], where, parameters)
 
 
 def rejects(

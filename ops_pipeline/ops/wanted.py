@@ -42,8 +42,13 @@ def dicts(
     return rows
 
 
-def partition_table(partitions: Sequence[PartitionKey]) -> pa.Table:
-    """The partitions as a table with the place of each as `number`. No partition may come twice where rows are joined to it."""
+def partition_table(partitions: Sequence[PartitionKey], recipe_hashes: Mapping[str, str] | None = None) -> pa.Table:
+    """The partitions as a table with the place of each as `number`. No partition may come twice where rows are joined to it.
+
+    Args:
+        partitions: the partitions.
+        recipe_hashes: dataset key -> hash of a recipe; given, it is the column `recipe_hash`, null for a dataset that is not among them.
+    """
     names: dict[str, int] = {}
     codes = pa.array([names.setdefault(p.dataset, len(names)) for p in partitions], pa.int32())
     split = [split_dataset_key(name) for name in names]
@@ -53,20 +58,34 @@ def partition_table(partitions: Sequence[PartitionKey]) -> pa.Table:
     }
     for place, name in enumerate(("source", "dataset", "discriminator")):
         columns[name] = pa.DictionaryArray.from_arrays(codes, pa.array([s[place] for s in split], pa.string()))
+    if recipe_hashes is not None:
+        columns["recipe_hash"] = pa.DictionaryArray.from_arrays(
+            codes, pa.array([recipe_hashes.get(name) for name in names], pa.string())
+        )
     return pa.table(columns)
 
 
-def whole_rows(connection: duckdb.DuckDBPyConnection, row_numbers: Sequence[int]) -> list[DatasetInjestion]:
+def whole_rows(
+    connection: duckdb.DuckDBPyConnection, row_numbers: Sequence[int], where: str = "true", parameters: Sequence[Any] = ()
+) -> list[DatasetInjestion]:
     """The rows with these `rowid`s, in their order; the numbers must come from the same transaction, or under the same lock.
 
     Which rows are wanted is asked first, with the few columns that this takes: one query for both unpacks all 56 columns of every row that
     it looks at (measured on a million rows, for 500 recent ones: 330 ms against 62).
+
+    Args:
+        connection: an open one.
+        row_numbers: the `rowid`s.
+        where: what is true of all these rows and of few others, on columns of the ledger: numbers alone let DuckDB pass over blocks of
+            rows at the ends, and of rows that lie far apart it unpacks all between (measured on ten million: 2.6 s against 0.07).
+        parameters: of `where`.
     """
     if not row_numbers:
         return []
     with registered(connection, "wanted_numbers", pa.table({"number": pa.array(row_numbers, pa.int64())})):
         found = connection.execute(
-            f"SELECT t.rowid, {', '.join(COLUMNS)} FROM {LEDGER} t SEMI JOIN wanted_numbers w ON t.rowid = w.number"
+            f"SELECT t.rowid, {', '.join(COLUMNS)} FROM {LEDGER} t SEMI JOIN wanted_numbers w ON t.rowid = w.number WHERE {where}",
+            list(parameters),
         ).to_arrow_table()
     number, *columns = found.columns
     rows = dict(zip(number.to_pylist(), from_arrow(columns), strict=True))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import date
 
 import duckdb
-from hypothesis import given, settings
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from ops_pipeline.ops.ingestion import DatasetInjestion, Stage
@@ -153,6 +153,40 @@ def test_a_refused_file_goes_on_waiting(repo: OpsRepo) -> None:
     repo.upsert([refused(row)], Stage.SILVER)
     assert repo.promotable(Stage.SILVER, [AAPL]) == [row]
     assert repo.promotable(Stage.GOLD, [AAPL]) == []
+
+
+def test_what_the_recipe_in_force_refused_does_not_wait_for_it_again(repo: OpsRepo) -> None:
+    fresh, by_this, by_older, other = (
+        stored("run-1", minute=10),
+        refused(stored("run-2")),
+        refused(stored("run-3")),
+        stored("run-4", ticker="IBM"),
+    )
+    by_this.silver_recipe_hash, by_older.silver_recipe_hash = "this", "older"
+    repo.upsert([fresh, by_this, by_older, other], Stage.BRONZE)
+    waiting = [AAPL, AAPL, other.partition]
+    assert {r.run_id for r in repo.promotable(Stage.SILVER, waiting, {AAPL.dataset: "this"})} == {"run-1", "run-3", "run-4"}
+    # A dataset that no recipe declares any more: what was refused may be looked at.
+    assert {r.run_id for r in repo.promotable(Stage.SILVER, waiting, {})} == {"run-1", "run-2", "run-3", "run-4"}
+
+
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(runs=st.lists(st.integers(1, 9), min_size=1, max_size=9))
+def test_rows_of_few_and_of_many_runs_are_written_and_got_alike(connection: duckdb.DuckDBPyConnection, runs: list[int]) -> None:
+    repo = OpsRepo(connection)
+    connection.execute("BEGIN")
+    try:
+        rows = [stored(f"run-{run}", ticker=f"T{place}") for place, run in enumerate(runs)]
+        repo.upsert([stored(f"run-{run}", ticker="another") for run in range(1, 10)], Stage.BRONZE)
+        repo.upsert(rows[::2], Stage.BRONZE)
+        for row in rows[::2]:
+            refused(row)
+        repo.upsert(rows, Stage.SILVER)
+        assert repo.get([row.key for row in rows]) == {row.key: row for row in rows}
+        assert len(repo.asked()) == 0
+        assert connection.execute("SELECT count(*) FROM ops.file_ingestions").fetchall() == [(len(rows) + 9,)]
+    finally:
+        connection.execute("ROLLBACK")
 
 
 FATES = (
