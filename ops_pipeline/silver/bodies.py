@@ -59,7 +59,7 @@ class Look:
         first: the first byte that is no blank.
         last: the last byte that is no blank.
         line: the first line, without its end; of a longer one the first megabyte.
-        blank_beside_quote: whether a blank stands next to a double quote anywhere.
+        blank_beside_quote: whether a blank stands next to a double quote anywhere; false where nobody asked.
     """
 
     first: bytes
@@ -72,8 +72,12 @@ class Look:
         return repr(self.line[: 4 * characters].decode("utf-8", "replace").strip()[:characters])
 
 
-def look_at(answer: StoredAnswer) -> Look:
+def look_at(answer: StoredAnswer, *, quotes: bool = False) -> Look:
     """Unpacks the whole file once.
+
+    Args:
+        answer: the file.
+        quotes: whether blanks beside double quotes are looked for: it takes as long as unpacking, and only CSV wants to know.
 
     Raises:
         UnreadableError: when the file is gone, damaged, of another size than the ledger says, no UTF-8, or holds nothing but blanks.
@@ -95,9 +99,10 @@ def look_at(answer: StoredAnswer) -> Look:
             ends = [i for i in (line.find(b"\n"), line.find(b"\r")) if i >= 0]
             line_ended = bool(ends) or len(line) >= LONGEST_LINE
             del line[min(ends, default=len(line)) :]
-        seen = edge + text
-        beside = beside or b' "' in seen or b'" ' in seen
-        edge = text[-1:]
+        if quotes:
+            seen = edge + text
+            beside = beside or b' "' in seen or b'" ' in seen
+            edge = text[-1:]
     _decoded(decoder, b"", size, final=True)
     if not first:
         raise UnreadableError(f"the answer is empty ({size} bytes of nothing but blanks)")

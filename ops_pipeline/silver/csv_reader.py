@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 from io import StringIO
 from itertools import zip_longest
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pyarrow as pa
 
@@ -31,6 +31,8 @@ _EXAMPLE = 80
 
 class CsvReader:
     """Lines of cells, with or without a header; with `unpivot`, one column a series."""
+
+    minds_quotes: ClassVar[bool] = True
 
     def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
         """The header's names, and whether DuckDB finds the same cells: it strips blanks around quotes, which are a part of the cell."""

@@ -9,7 +9,7 @@ A list of records is read record by record. Any other layout is read as one docu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ops_pipeline.silver.bodies import OWN_WORDS, Look, StoredAnswer, UnreadableError
 from ops_pipeline.silver.typing_sql import literal, present_sql
@@ -32,6 +32,8 @@ _EXAMPLE = 80
 
 class JsonReader:
     """JSON: a list of records, or whatever `answer.records` and `answer.record` describe."""
+
+    minds_quotes: ClassVar[bool] = False
 
     def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
         """DuckDB reads an array that was cut behind a comma as if it had ended there, and blanks as an empty array."""
@@ -255,5 +257,7 @@ def _names(answers: Sequence[StoredAnswer]) -> str:
 
 
 def _numbers(answers: Sequence[StoredAnswer]) -> str:
-    """DuckDB numbers the files of one scan from 0; the batch has numbers of its own."""
+    """DuckDB numbers the files of one scan from 0; the batch has numbers of its own, nearly always the same ones."""
+    if all(answer.number == place for place, answer in enumerate(answers)):
+        return "file_index::INTEGER"
     return "[" + ", ".join(str(a.number) for a in answers) + "][file_index::BIGINT + 1]"

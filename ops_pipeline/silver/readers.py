@@ -10,7 +10,7 @@ reading must find the same records: where DuckDB's CSV reader and Python's diffe
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Protocol, TypeAlias
+from typing import TYPE_CHECKING, ClassVar, Protocol, TypeAlias
 
 from ops_pipeline.silver.csv_reader import CsvReader
 from ops_pipeline.silver.json_reader import JsonReader
@@ -47,7 +47,13 @@ class Reader(Protocol):
 
 
 class TextReader(Reader, Protocol):
-    """A reader of a format that is text."""
+    """A reader of a format that is text.
+
+    Attributes:
+        minds_quotes: whether it wants to know of blanks beside double quotes.
+    """
+
+    minds_quotes: ClassVar[bool]
 
     def examine(self, recipe: Recipe, look: Look) -> tuple[bool, tuple[str, ...]]:
         """Whether the fast way reads this body as the slow one would, and its header.

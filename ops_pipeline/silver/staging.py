@@ -15,17 +15,19 @@ import tempfile
 from collections import deque
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import duckdb
 import pyarrow as pa
 
+from ops_pipeline.ops.wanted import registered
 from ops_pipeline.silver.bodies import OWN_WORDS, Look, StoredAnswer, UnreadableError, look_at
 from ops_pipeline.silver.drift import lacking_column, unknown_fields
 from ops_pipeline.silver.parquet import ParquetReader, examined
 from ops_pipeline.silver.readers import TEXT_READERS, file_named_in
-from ops_pipeline.silver.staged import REJECTS_SCHEMA, FileProfile, Staged, UnknownField
+from ops_pipeline.silver.staged import REJECTS_SCHEMA, FileProfile, Staged
 from ops_pipeline.silver.typing_sql import identifier, typed_sql
 from ops_pipeline.warehouse import half_of_threads
 
@@ -101,13 +103,13 @@ class _Staging:
         self.unreadable: dict[int, str] = {}
         self.first_reasons: dict[int, str] = {}
         self.superseded: dict[int, int] = {}
+        self.fast: list[pa.Table] = []
         self.slow = False  # whether the table `positioned` is there: most batches read no file the slow way
         self.keys = ", ".join(["_file_no", *map(identifier, recipe.silver_key)])
 
     def run(self) -> Staged:
         self.connection.register("files_arrow", self._files_table())
         self.connection.execute("CREATE OR REPLACE TEMP TABLE files AS SELECT * FROM files_arrow")
-        self._make_table("typed", positioned=False)
         if self.text_reader:
             return self._read(self._examined(self.text_reader))
         # Only a file of its own can be read in any order, as this format wants it.
@@ -116,12 +118,20 @@ class _Staging:
 
     def _read(self, fast: Sequence[StoredAnswer]) -> Staged:
         self._read_fast(fast)
-        self._read_again(self._wanting_positions())
-        return self._result(unknown_fields(self.connection, self.recipe, self.reader, self.answers))
+        # As Arrow tables, lent to the queries that follow: to write a table costs a quarter of reading.
+        typed = pa.concat_tables(self.fast or [self._typed(self._no_records())])
+        with registered(self.connection, "typed", typed):
+            again = self._wanting_positions()
+            for answer in again:
+                self._read_slowly(answer)
+            if not self.slow:
+                return self._result(typed)
+            typed = self._with_slow(again)
+        with registered(self.connection, "typed", typed):
+            return self._result(typed)
 
-    def _make_table(self, name: str, *, positioned: bool) -> None:
-        empty = typed_sql(self.recipe, self._no_records(), positioned=positioned)
-        self.connection.execute(f"CREATE OR REPLACE TEMP TABLE {name} AS {empty}")
+    def _typed(self, source: str) -> pa.Table:
+        return self.connection.execute(typed_sql(self.recipe, source, positioned=False)).to_arrow_table()
 
     def _files_table(self) -> pa.Table:
         return pa.table(
@@ -151,7 +161,7 @@ class _Staging:
 
     def _examined(self, reader: TextReader) -> list[StoredAnswer]:
         """The answers that the fast way may read; the others are read the slow way here, or set aside with the reason."""
-        looks = self._looks()
+        looks = self._looks(quotes=reader.minds_quotes)
         fast = []
         for number, look in enumerate(looks):
             if isinstance(look, UnreadableError):
@@ -169,11 +179,11 @@ class _Staging:
                 self._read_slowly(answer)
         return fast
 
-    def _looks(self) -> list[Look | UnreadableError]:
+    def _looks(self, *, quotes: bool) -> list[Look | UnreadableError]:
         if all(answer.size is not None and answer.size <= _SMALL for answer in self.answers):
-            return [_look(answer) for answer in self.answers]
+            return [_look(answer, quotes) for answer in self.answers]
         with ThreadPoolExecutor(min(_LOOKERS, len(self.answers) or 1)) as pool:
-            return list(pool.map(_look, self.answers))
+            return list(pool.map(_look, self.answers, repeat(quotes)))
 
     def _read_fast(self, answers: Sequence[StoredAnswer]) -> None:
         """Many files a statement; the file that DuckDB blames goes the slow way, and the others are read again."""
@@ -185,7 +195,7 @@ class _Staging:
                 group = pending.popleft()
                 try:
                     sql = query if group is members else next(iter(self.reader.relations(self.recipe, group, threads=threads)))[1]
-                    self.connection.execute(f"INSERT INTO typed {typed_sql(self.recipe, sql, positioned=False)}")
+                    self.fast.append(self._typed(sql))
                 except (duckdb.Error, UnicodeDecodeError) as e:
                     if not self._about_content(e):
                         raise
@@ -203,7 +213,8 @@ class _Staging:
     def _read_slowly(self, answer: StoredAnswer) -> None:
         """One file with positions; when that fails too, the answer is not what the recipe says."""
         if not self.slow:
-            self._make_table("positioned", positioned=True)
+            empty = typed_sql(self.recipe, self._no_records(), positioned=True)
+            self.connection.execute(f"CREATE OR REPLACE TEMP TABLE positioned AS {empty}")
             self.slow = True
         try:
             query = typed_sql(self.recipe, self.reader.positioned(self.connection, self.recipe, answer), positioned=True)
@@ -230,36 +241,36 @@ class _Staging:
         wanting = {row[0] for row in found}
         return [a for a in self.answers if a.number in wanting]
 
-    def _read_again(self, answers: Iterable[StoredAnswer]) -> None:
-        for answer in answers:
-            self.connection.execute("DELETE FROM typed WHERE _file_no = ?", [answer.number])
-            self._read_slowly(answer)
-        if not self.slow:
-            return
+    def _with_slow(self, again: Iterable[StoredAnswer]) -> pa.Table:
+        """The relation `typed` with the files that were read slowly, those of `again` for what was read of them before."""
         own = "* EXCLUDE (_position, _raw_text, _reason)"
-        good = self.connection.execute(
-            "SELECT _file_no, count(*) FROM positioned WHERE _verdict = 'G' GROUP BY _file_no"
-        ).fetchall()
-        self.connection.execute(
-            f"""INSERT INTO typed SELECT {own} FROM positioned WHERE _verdict <> 'G'
+        typed = self.connection.execute(
+            f"""SELECT * FROM typed WHERE NOT list_contains(?::INTEGER[], _file_no)
+            UNION ALL SELECT {own} FROM positioned WHERE _verdict <> 'G'
             UNION ALL SELECT {own} FROM (SELECT * FROM positioned WHERE _verdict = 'G'
-                QUALIFY row_number() OVER (PARTITION BY {self.keys} ORDER BY _position DESC) = 1)"""
+                QUALIFY row_number() OVER (PARTITION BY {self.keys} ORDER BY _position DESC) = 1)""",
+            [[answer.number for answer in again]],
+        ).to_arrow_table()
+        self.superseded = dict(
+            self.connection.execute(
+                f"""SELECT _file_no, count(*) - count(DISTINCT ({self.keys})) AS twice FROM positioned WHERE _verdict = 'G'
+                GROUP BY _file_no HAVING twice > 0"""
+            ).fetchall()
         )
-        kept = dict(
-            self.connection.execute("SELECT _file_no, count(*) FROM typed WHERE _verdict = 'G' GROUP BY _file_no").fetchall()
-        )
-        self.superseded = {number: count - kept.get(number, 0) for number, count in good if count > kept.get(number, 0)}
         self.first_reasons = dict(
             self.connection.execute(
                 "SELECT _file_no, first(_reason ORDER BY _position, _reason) FROM positioned WHERE _verdict = 'F' GROUP BY _file_no"
             ).fetchall()
         )
+        return typed
 
     def _lacking(self, number: int) -> str | None:
         """An answer whose every record is refused may be another answer than the recipe's: then that is told once, by the column's name."""
         return lacking_column(self.recipe, self.reader.shapes(self.connection, self.recipe, self.answers[number]))
 
-    def _result(self, unknown: list[UnknownField]) -> Staged:
+    def _result(self, typed: pa.Table) -> Staged:
+        """What the relation `typed`, which is this table, and the refused records come to."""
+        unknown = unknown_fields(self.connection, self.recipe, self.reader, self.answers)
         day = identifier(self.recipe.date_column) if self.recipe.date_column else "NULL::DATE"
         found = self.connection.execute(
             f"""SELECT _file_no, count(*), count(*) FILTER (_verdict = 'G'), count(*) FILTER (_verdict = 'F'),
@@ -277,9 +288,11 @@ class _Staging:
             reason = self.first_reasons.get(number)
             lacking = self._lacking(number) if failed and failed == rows else None
             profiles.append(FileProfile(rows + twice, good, failed, outside, twice, first, last, None, reason, lacking))
-        columns = ", ".join(["_file_no", *(identifier(n) for n, _ in self.recipe.silver_columns)])
-        good_rows = self.connection.execute(f"SELECT {columns} FROM typed WHERE _verdict = 'G'").to_arrow_table()
-        return Staged(self.recipe, self.files, profiles, good_rows, self._rejects(), unknown)
+        names = ["_file_no", *(name for name, _ in self.recipe.silver_columns)]
+        if sum(profile.good for profile in profiles) < typed.num_rows:
+            columns = ", ".join(map(identifier, names))
+            typed = self.connection.execute(f"SELECT {columns} FROM typed WHERE _verdict = 'G'").to_arrow_table()
+        return Staged(self.recipe, self.files, profiles, typed.select(names), self._rejects(), unknown)
 
     def _rejects(self) -> pa.Table:
         if not self.slow:
@@ -291,9 +304,9 @@ class _Staging:
         return found.to_arrow_table().cast(REJECTS_SCHEMA)
 
 
-def _look(answer: StoredAnswer) -> Look | UnreadableError:
+def _look(answer: StoredAnswer, quotes: bool) -> Look | UnreadableError:
     try:
-        return look_at(answer)
+        return look_at(answer, quotes=quotes)
     except UnreadableError as e:
         return e
 

@@ -36,7 +36,7 @@ def value_sql(column: Column, raw: str) -> str:
     """
     match column.type:
         case ColumnType.TEXT:
-            return raw
+            return f"{raw}::VARCHAR"  # of a column that a file lacks, NULL alone would be an integer
         case ColumnType.DOUBLE:
             number = f"TRY_CAST({raw} AS DOUBLE)"
             return f"CASE WHEN isfinite({number}) AND NOT contains({raw}, '_') THEN {number} END"
