@@ -163,15 +163,15 @@ class Pipeline:
         if self.waiting and not self.stopping.is_set():
             await loop.run_in_executor(self._committer, self._take, Read(), self.waiting)
         while (read := await self.reads.take()) is not None:
-            await loop.run_in_executor(self._committer, self._take, read, [])
+            await loop.run_in_executor(self._committer, self._take, read, [], self.reads.ended)
             self.reads.committed(read.weight, self.promoter.held_seconds)
 
-    def _take(self, read: Read, waiting: Sequence[PartitionKey]) -> None:
+    def _take(self, read: Read, waiting: Sequence[PartitionKey], last: bool = False) -> None:
         """One batch through the layers; tells the outcome of every key that has nothing open afterwards."""
         if self.stopping.is_set():
             self.promoter.record(read)
             return
-        moved = self.promoter.take(read, waiting)
+        moved = self.promoter.take(read, waiting, last=last)
         requests = {(row.partition, row.request_id) for row in read.rows}
         for key in [*(partition for partition, _ in requests), *waiting]:
             self.states[key].open -= 1

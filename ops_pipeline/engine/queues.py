@@ -125,6 +125,11 @@ class Reads:
         self.abandoned = True
         self._tell()
 
+    @property
+    def ended(self) -> bool:
+        """Whether everything is taken and nothing comes any more."""
+        return self._closed and not self._waiting
+
     async def take(self) -> Read | None:
         """The next batch; waits for it, and is None when nothing comes any more."""
         await self._any.wait()

@@ -19,7 +19,7 @@ from ops_pipeline.engine.identify import declared_anew, identify
 from ops_pipeline.engine.outcome import Outcome
 from ops_pipeline.engine.pipeline import Pipeline
 from ops_pipeline.engine.plan import RunOptions, ask, decide, question
-from ops_pipeline.engine.promote import Promoter
+from ops_pipeline.engine.promote import LOG_BYTES_LEFT, Promoter
 from ops_pipeline.errors import UserError
 from ops_pipeline.sources import prepare
 
@@ -31,9 +31,6 @@ if TYPE_CHECKING:
     from ops_pipeline.recipes.universe import PartitionKey
 
 log = logging.getLogger("ops_pipeline.engine")
-
-# Readers replay what a run leaves in the log, some 20 ms a megabyte; whoever writes next folds it.
-LOG_BYTES_LEFT = 1024 * 1024
 
 
 def new_run_id() -> str:

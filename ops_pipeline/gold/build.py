@@ -48,6 +48,7 @@ def commit_gold(
     run_id: str,
     *,
     bulk: Recipe | None = None,
+    current: bool = False,
 ) -> list[DatasetInjestion]:
     """Builds the gold rows that the files' changes can reach and writes the files' ledger rows.
 
@@ -60,13 +61,14 @@ def commit_gold(
             dataset that continues none is itself the recipe.
         files: ledger rows that are ready for gold, whole partitions in the order of application.
         run_id: the run that promotes.
+        current: whether the rows are what the ledger holds now, as when they were read in the same opening; else they are read again.
 
     Returns:
         the ledger rows as written; files that another run promoted meanwhile are left out.
     """
     repo = OpsRepo(connection)
-    fresh = repo.get(f.key for f in files)
-    rows = sorted((r for r in fresh.values() if r.silver_can_promote), key=lambda r: r.order)
+    fresh = files if current else repo.get(f.key for f in files).values()
+    rows = sorted((r for r in fresh if r.silver_can_promote), key=lambda r: r.order)
     if not rows:
         return []
     now = utc_now()

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 from ops_pipeline.bronze.store import StoredFile
-from ops_pipeline.engine import fetch, pipeline
+from ops_pipeline.engine import fetch, pipeline, promote
 from ops_pipeline.engine.outcome import OutcomeKind
 from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.promote import Promoter
@@ -38,11 +38,11 @@ def test_the_next_answers_are_fetched_and_read_while_a_batch_is_committed(
     committing, read_since = threading.Event(), threading.Event()
     take, read = Promoter.take, Promoter.read
 
-    def slow_take(self: Promoter, batch: Read, waiting: object = ()) -> object:
+    def slow_take(self: Promoter, batch: Read, *others: Any, **last: bool) -> object:
         if not committing.is_set():
             committing.set()
             assert read_since.wait(60), "nothing was read during the commit"
-        return take(self, batch, waiting)  # type: ignore[arg-type]
+        return take(self, batch, *others, **last)
 
     def watched_read(self: Promoter, rows: list[DatasetInjestion]) -> Read:
         found = read(self, rows)
@@ -61,6 +61,15 @@ def test_the_next_answers_are_fetched_and_read_while_a_batch_is_committed(
     context = make_home(tmp_path / "home", Vendor(later), tickers=TICKERS, batch_files=2)
     assert {o.kind for o in run(context, *KEYS).values()} == {OutcomeKind.PROMOTED}
     assert_tidy(context)
+
+
+def test_the_last_batch_folds_the_log_in_its_own_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(promote, "LOG_BYTES_LEFT", 0)
+    left: list[int] = []
+    monkeypatch.setattr("ops_pipeline.engine.run._fold", lambda context: left.append(context.warehouse.log_size()))
+    context = make_home(tmp_path / "home", Vendor(market), tickers=TICKERS, batch_files=2)
+    assert {o.kind for o in run(context, *KEYS).values()} == {OutcomeKind.PROMOTED}
+    assert left == [0]
 
 
 def test_outcomes_that_nobody_takes_hold_the_run_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -105,6 +105,20 @@ def test_the_first_batch_is_committed_when_its_files_are_there() -> None:
     assert asyncio.run(scenario()) == ["T0", "T1"]
 
 
+def test_the_last_batch_is_known_as_such() -> None:
+    async def scenario() -> list[bool]:
+        reads = Reads(1)
+        for number, rows in enumerate((10, FIRST_WEIGHT)):  # the second one does not fit into the batch of the first
+            await reads.put(portion(number, rows))
+        reads.close()
+        ended = [reads.ended]
+        while await reads.take():
+            ended.append(reads.ended)
+        return ended
+
+    assert asyncio.run(scenario()) == [False, False, True]
+
+
 def test_the_first_batch_is_not_waited_for_as_long_as_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "FIRST_SECONDS", 0.01)
 
