@@ -52,6 +52,7 @@ class Contender:
 
 OURS = Contender.of_module("batch engine", "contender")
 BARE = Contender.of_module("bare script", "bare")
+STRAIGHT = Contender.of_module("straight script", "straight")
 DLT = Contender.of_module("dlt", "with_dlt")
 
 
@@ -174,7 +175,7 @@ def table_problem(database: Path, table: str, truth: Truth) -> str:
 def against_bare(
     sizes: Sequence[tuple[int, int]], latencies: Sequence[float], repeat: int, others: Sequence[Contender] = ()
 ) -> Iterator[Figure]:
-    """Part a: wall time beside the bare script.
+    """Part a: wall time beside the bare script, and beside the straight one, which keeps the same promises.
 
     Args:
         sizes: (tickers, rows a ticker).
@@ -186,9 +187,9 @@ def against_bare(
         for latency in latencies:
             setting = f"{tickers:,} tickers x {rows:,} rows, {latency:g} ms"
             say(f"a. {setting}")
-            runs = compare([OURS, BARE, *others], Market(tickers, rows), latency, repeat)
+            runs = compare([OURS, BARE, STRAIGHT, *others], Market(tickers, rows), latency, repeat)
             for phase in (FIRST, INCREMENTAL):
-                for other in (BARE, *others):
+                for other in (BARE, STRAIGHT, *others):
                     target = (2.0 if latency == 0 else 1.2) if other is BARE else None
                     yield _seconds(f"a. {setting}, {phase}: {OURS.name} / {other.name}", runs, phase, other, target)
 
