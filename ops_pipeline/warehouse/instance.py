@@ -38,10 +38,12 @@ QUICK_COMPRESSION = "SET GLOBAL disabled_compression_methods = 'fsst'"
 """Without FSST, which makes text without repetitions half as long and a commit a fifth dearer: what is kept may be rewritten with it."""
 FULL_COMPRESSION = "RESET GLOBAL disabled_compression_methods"
 
-# Closing writes nothing by itself, and a commit never folds the log into the file (1.5 s were seen): the door decides when.
+# Closing writes nothing by itself, and a commit never folds the log into the file (1.5 s were seen): the door decides when. A fold joins
+# short groups of rows, three a task, and as many as it finds: after a first load of 4,000 tickers 6 s and 400 MB. With two tasks a table it
+# takes 0.7 s and 130 MB; small commits leave no more than that to do, and what is left, the next folds do (measured on 1.5.5).
 _SETTINGS = (
     "SET GLOBAL TimeZone = 'UTC'; PRAGMA disable_checkpoint_on_shutdown; SET GLOBAL checkpoint_threshold = '1TB'; "
-    + QUICK_COMPRESSION
+    "SET GLOBAL max_vacuum_tasks = 2; " + QUICK_COMPRESSION
 )
 
 

@@ -335,6 +335,41 @@ def test_row_groups_are_small_also_behind_a_large_one_of_another_program(databas
     assert all(rows <= ROW_GROUP_ROWS for (rows,) in groups[1:])
 
 
+def groups_of(database: Path, table: str) -> list[int]:
+    with Warehouse(database).reading() as connection:
+        found = connection.execute(
+            f"""SELECT sum(count) FROM pragma_storage_info('{table}') WHERE column_name = 'number' AND segment_type <> 'VALIDITY'
+            GROUP BY row_group_id ORDER BY row_group_id"""
+        ).fetchall()
+    return [int(rows) for (rows,) in found]
+
+
+def test_small_commits_do_not_leave_a_group_of_rows_each(database: Path) -> None:
+    warehouse = Warehouse(database)
+    for _ in range(40):
+        with warehouse.transaction() as connection:
+            connection.execute("INSERT INTO facts SELECT 0, i FROM range(500) r(i)")
+        warehouse.checkpoint()
+    rows = groups_of(database, "facts")
+    assert sum(rows) == 20_000
+    assert len(rows) <= 4
+
+
+def test_a_fold_joins_a_few_groups_and_leaves_the_others_to_the_next_ones(database: Path) -> None:
+    warehouse = Warehouse(database)
+    for _ in range(24):
+        with warehouse.transaction() as connection:
+            connection.execute(f"INSERT INTO facts SELECT 0, i FROM range({ROW_GROUP_ROWS + 2_000}) r(i)")
+    counts = []
+    for _ in range(3):
+        warehouse.checkpoint()
+        rows = groups_of(database, "facts")
+        assert sum(rows) == 24 * (ROW_GROUP_ROWS + 2_000)
+        counts.append(len(rows))
+    assert 40 < counts[0] <= 48  # two tasks join six groups at most
+    assert counts[0] >= counts[1] >= counts[2]
+
+
 def test_the_log_is_folded_when_it_is_long_or_on_demand(database: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = Path(f"{database}.wal")
     warehouse = Warehouse(database)
