@@ -160,10 +160,8 @@ def partition_files(
     connection: duckdb.DuckDBPyConnection, partition: PartitionKey, *, limit: int = 100, offset: int = 0
 ) -> list[DatasetInjestion]:
     """A page of one partition's files, newest first."""
-    where, parameters = (
-        "source = ? AND dataset = ? AND discriminator = ? AND ticker = ?",
-        [*split_dataset_key(partition.dataset), partition.ticker],
-    )
+    where = "source = ? AND dataset = ? AND discriminator = ? AND ticker = ?"
+    parameters = [*split_dataset_key(partition.dataset), partition.ticker]
     found = connection.execute(
         f"""SELECT rowid FROM {LEDGER} WHERE {where}
         ORDER BY coalesce(bronze_injest_end_time, bronze_injest_start_time) DESC NULLS FIRST, run_id, file_id LIMIT ? OFFSET ?""",

@@ -317,6 +317,15 @@ def test_few_rows_are_written_on_one_thread_and_a_run_shares_the_processors(data
     assert threads(warehouse.reading()) == everything
 
 
+def groups_of(database: Path) -> list[int]:
+    with Warehouse(database).reading() as connection:
+        found = connection.execute(
+            """SELECT sum(count) FROM pragma_storage_info('facts') WHERE column_name = 'number' AND segment_type <> 'VALIDITY'
+            GROUP BY row_group_id ORDER BY row_group_id"""
+        ).fetchall()
+    return [int(rows) for (rows,) in found]
+
+
 def test_row_groups_are_small_also_behind_a_large_one_of_another_program(database: Path) -> None:
     with duckdb.connect(str(database)) as connection:
         connection.execute("INSERT INTO facts SELECT 0, i FROM range(50000) r(i)")
@@ -326,22 +335,9 @@ def test_row_groups_are_small_also_behind_a_large_one_of_another_program(databas
             connection.execute("INSERT INTO facts SELECT 0, i FROM range(?, ?) r(i)", [first, first + 40_000])
         warehouse.checkpoint()
     assert numbers(database) == list(range(130_000))
-    with warehouse.reading() as connection:
-        groups = connection.execute(
-            """SELECT sum(count) FROM pragma_storage_info('facts') WHERE column_name = 'number' AND segment_type <> 'VALIDITY'
-            GROUP BY row_group_id ORDER BY row_group_id"""
-        ).fetchall()
-    assert groups[0] == (50_000,)
-    assert all(rows <= ROW_GROUP_ROWS for (rows,) in groups[1:])
-
-
-def groups_of(database: Path, table: str) -> list[int]:
-    with Warehouse(database).reading() as connection:
-        found = connection.execute(
-            f"""SELECT sum(count) FROM pragma_storage_info('{table}') WHERE column_name = 'number' AND segment_type <> 'VALIDITY'
-            GROUP BY row_group_id ORDER BY row_group_id"""
-        ).fetchall()
-    return [int(rows) for (rows,) in found]
+    groups = groups_of(database)
+    assert groups[0] == 50_000
+    assert all(rows <= ROW_GROUP_ROWS for rows in groups[1:])
 
 
 def test_small_commits_do_not_leave_a_group_of_rows_each(database: Path) -> None:
@@ -350,7 +346,7 @@ def test_small_commits_do_not_leave_a_group_of_rows_each(database: Path) -> None
         with warehouse.transaction() as connection:
             connection.execute("INSERT INTO facts SELECT 0, i FROM range(500) r(i)")
         warehouse.checkpoint()
-    rows = groups_of(database, "facts")
+    rows = groups_of(database)
     assert sum(rows) == 20_000
     assert len(rows) <= 4
 
@@ -363,7 +359,7 @@ def test_a_fold_joins_a_few_groups_and_leaves_the_others_to_the_next_ones(databa
     counts = []
     for _ in range(3):
         warehouse.checkpoint()
-        rows = groups_of(database, "facts")
+        rows = groups_of(database)
         assert sum(rows) == 24 * (ROW_GROUP_ROWS + 2_000)
         counts.append(len(rows))
     assert 40 < counts[0] <= 48  # two tasks join six groups at most
