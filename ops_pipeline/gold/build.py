@@ -77,7 +77,6 @@ def commit_gold(
     for row in rows:
         row.gold_started(bulk if of_bulk and bulk else recipe, run_id, now)
     counts = _reach_and_build(connection, feed_of(connection, recipe, bulk), rows, of_bulk=of_bulk)
-    refresh_dates(connection)
     for number, (row, (created, updated)) in enumerate(zip(rows, before, strict=True)):
         more_created, more_updated = counts.get(number, (0, 0))
         row.gold_finished(created + more_created, updated + more_updated, row.silver_from_date, row.silver_to_date)
@@ -108,7 +107,10 @@ def _reach_and_build(
         )
     _build(connection, feed, fact, renamed=renamed, since=since)
     counts = _attribute(connection)
-    _write(connection, fact)
+    span = connection.execute("SELECT min(date), max(date) FROM built").fetchone()
+    acts = _write(connection, fact)
+    if acts:
+        refresh_dates(connection, None if "D" in acts else span)
     return counts
 
 
@@ -176,8 +178,11 @@ def _build(
     )
     low, high = connection.execute("SELECT min(from_date), max(build_to) FROM reached").fetchone() or (None, None)
     bounds = "true" if low is None or high is None else f"date BETWEEN DATE '{low.isoformat()}' AND DATE '{high.isoformat()}'"
-    present = f"SELECT {{}} FROM ({fact.present}) g WHERE {bounds} AND {in_reach.format('g')}"
-    if connection.execute(f"{present.format('1')} LIMIT 1").fetchone() is None:
+    nearby = f"{bounds} AND {fact.reached_rows}"
+    present = f"SELECT {{}} FROM ({fact.present}) g WHERE {nearby} AND {in_reach.format('g')}"
+    # The table alone first: of whose days its rows are is found by joins that take longer to plan than most builds need to look.
+    looks = (f"SELECT 1 FROM {fact.table} WHERE {nearby} LIMIT 1", f"{present.format('1')} LIMIT 1")
+    if any(connection.execute(look).fetchone() is None for look in looks):
         # Nothing to compare with, as always when days are added at the end: the rows need not be copied once more.
         connection.execute("CREATE OR REPLACE TEMP VIEW built AS SELECT *, 'C' AS act FROM computed")
         return
@@ -188,7 +193,7 @@ def _build(
     connection.execute(
         f"""CREATE OR REPLACE TEMP TABLE compared AS SELECT c.*,
             CASE WHEN g.built_at IS NULL THEN 'C' WHEN {differs} THEN 'U' WHEN {moved} THEN 'L' ELSE 'N' END AS act
-        FROM computed c LEFT JOIN (SELECT * FROM {fact.table} WHERE {bounds}) g ON {same}"""
+        FROM computed c LEFT JOIN (SELECT * FROM {fact.table} WHERE {nearby}) g ON {same}"""
     )
     keys = ", ".join(fact.key)
     gone = f"{present.format('g.*')} AND NOT EXISTS (SELECT 1 FROM computed c WHERE {same})"

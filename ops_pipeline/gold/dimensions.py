@@ -66,8 +66,18 @@ def ensure_instruments(connection: duckdb.DuckDBPyConnection, domain: str, symbo
     connection.unregister("wanted_instruments")
 
 
-def refresh_dates(connection: duckdb.DuckDBPyConnection) -> None:
-    """Makes `gold.dim_date` hold exactly the years that the facts fall into."""
+def refresh_dates(connection: duckdb.DuckDBPyConnection, written: tuple[date, date] | None = None) -> None:
+    """Makes `gold.dim_date` hold exactly the years that the facts fall into.
+
+    Args:
+        connection: inside the caller's exclusive transaction.
+        written: the first and the last day of the rows that were written since it last did, where none were deleted: if it has both, not
+            all days of all facts need to be looked at. None: anything may have changed.
+    """
+    if written is not None:
+        known = connection.execute("SELECT min(date) <= ? AND ? <= max(date) FROM gold.dim_date", list(written)).fetchone()
+        if known == (True,):
+            return
     low, high = connection.execute(
         """SELECT min(low), max(high) FROM (SELECT min(date) AS low, max(date) AS high FROM gold.fact_eod
         UNION ALL SELECT min(date), max(date) FROM gold.fact_fx
