@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import queue
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -96,10 +97,11 @@ class Pipeline:
         self.asked = with_validators(self.context, in_turn(self.context, self.asked, utc_now()))
         recipes = {a.recipe.recipe_hash: a.recipe for a in self.asked}
         if self.asked:
-            with self.context.warehouse.connection(log_bytes=LOG_BYTES, threads="half"), self.context.warehouse.transaction():
+            with self.context.warehouse.connection(log_bytes=math.inf, threads="half"), self.context.warehouse.transaction():
                 self.promoter.expect(asked.partition for asked in self.asked)
                 for start in range(0, len(self.asked), ASK_ROWS):
                     self.context.service.ask([a.open() for a in self.asked[start : start + ASK_ROWS]], recipes.values())
+            self.promoter.fold(LOG_BYTES)
         steps.debug("asked %d requests", len(self.asked))
 
     def _stop(self) -> None:
@@ -181,6 +183,7 @@ class Pipeline:
             if state.open == 0:
                 del self.states[key]
                 self._tell(outcome_of(key, list(state.files.values()), self.layers))
+        self.promoter.fold(LOG_BYTES)
 
     def _mark_unanswered(self) -> None:
         """Ends the rows of requests that were asked and never delivered."""

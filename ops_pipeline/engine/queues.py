@@ -21,20 +21,19 @@ INBOX = 2_000
 # A portion is read when it is full, or its first answer this old: while it is read, the next ones are fetched.
 READ_SECONDS = 0.25
 READ_BYTES = 6 * 1024 * 1024
-# A batch is committed when it is full, or its first portion this old. A run's first one is not waited for so long: a short run then ends
-# with half a batch, and of a long one it is one more of hundreds.
+# A batch is committed when it is full, or its first portion this old. A run's first one is hardly waited for: until then nobody commits,
+# and what comes after it is committed sooner; of a long run it is one more of hundreds. So much lets a short run's two portions be one.
 BATCH_SECONDS = 2.0
-FIRST_SECONDS = 0.8
+FIRST_SECONDS = 0.2
 # A commit keeps the database for about so long, since others wait meanwhile.
 HOLD_SECONDS = 0.7
-# What a commit of that length is taken to hold until one has been timed (`Read.weight`): 170 files of a year of days.
-FIRST_WEIGHT = 60_000
-# Below this a smaller batch is hardly faster: what a transaction costs whatever it holds is the larger part.
+# Below this (`Read.weight`: 300 files of a year of days) a smaller batch is hardly faster: what a transaction costs whatever it holds is
+# the larger part. A run begins with it.
 LEAST_WEIGHT = 100_000
 # Above this a larger one is hardly faster either, and what DuckDB needs to merge it grows: memory stays flat whatever the number of keys.
 MOST_WEIGHT = 200_000
-# What is read and waits to be committed is in memory: at most so many rows, or one portion.
-WAITING_WEIGHT = 400_000
+# What is read and waits to be committed is in memory: at most so much and a portion, or two batches. Twice that took 50 MB more.
+WAITING_WEIGHT = 200_000
 
 
 class Inbox:
@@ -97,7 +96,7 @@ class Reads:
     def __init__(self, files: int) -> None:
         """A batch has about so many files, or as many as the time of the earlier ones allows."""
         self.abandoned = False
-        self._files, self._capacity, self._seconds = files, float(FIRST_WEIGHT), FIRST_SECONDS
+        self._files, self._capacity, self._seconds = files, float(LEAST_WEIGHT), FIRST_SECONDS
         self._waiting: deque[Read] = deque()
         self._weight = self._count = 0
         self._since = 0.0  # when the first of those that wait came

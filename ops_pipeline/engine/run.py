@@ -72,7 +72,7 @@ def run_batch(
                 yield from Pipeline(context, run_id, options.layers, promoter, work).outcomes()
             finally:
                 _tidy(context, run_id)
-            _fold(context)
+            promoter.fold(LOG_BYTES_LEFT)
         steps.debug("finished")
 
 
@@ -96,12 +96,3 @@ def _tidy(context: Context, run_id: str) -> None:
         context.store.discard_temporary(run_id)
     except UserError as e:
         log.warning("%s", e)  # what went wrong with the disk is told by what could not be stored
-
-
-def _fold(context: Context) -> None:
-    steps.debug("folding the log")
-    try:
-        if context.warehouse.log_size() > LOG_BYTES_LEFT:
-            context.warehouse.checkpoint()
-    except UserError as e:
-        log.warning("the database's log was not folded: %s", e)  # everything is committed and told

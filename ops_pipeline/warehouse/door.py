@@ -120,7 +120,7 @@ class Warehouse:
 
     @contextlib.contextmanager
     def connection(
-        self, *, read_only: bool = False, check_schema: bool = True, log_bytes: int | None = None, threads: Threads = "all"
+        self, *, read_only: bool = False, check_schema: bool = True, log_bytes: float | None = None, threads: Threads = "all"
     ) -> Iterator[duckdb.DuckDBPyConnection]:
         """Open the database for the length of the block: alone if it may write, beside other readers if not.
 
@@ -130,8 +130,8 @@ class Warehouse:
         Args:
             read_only: Whether nothing will be written.
             check_schema: False only for the code that migrates.
-            log_bytes: How long the log may be when the block ends, for one that writes much and seldom: a fold costs processor time
-                by the second after thousands of rows. None: as fits many small writes.
+            log_bytes: How long the log may be when the block ends, for one that writes much and seldom: a fold takes a third of a
+                second where thousands of tickers are stored. `math.inf`: as long as it gets. None: as fits many small writes.
             threads: How many threads DuckDB works on: half of them where other stages of a run need the processors meanwhile.
 
         Raises:
@@ -220,7 +220,7 @@ class Warehouse:
 
     @contextlib.contextmanager
     def _held(
-        self, *, read_only: bool = False, check_schema: bool = True, threads: Threads = "all", log_bytes: int | None = None
+        self, *, read_only: bool = False, check_schema: bool = True, threads: Threads = "all", log_bytes: float | None = None
     ) -> Iterator[_Hold]:
         path = self._path.resolve()
         holds = _registry.holds
@@ -249,7 +249,7 @@ class Warehouse:
                 del holds[path]
 
     @contextlib.contextmanager
-    def _opened(self, path: Path, *, read_only: bool, threads: Threads, log_bytes: int | None) -> Iterator[_Hold]:
+    def _opened(self, path: Path, *, read_only: bool, threads: Threads, log_bytes: float | None) -> Iterator[_Hold]:
         if read_only:
             if not exists(path):
                 raise missing(path)

@@ -40,7 +40,7 @@ def fold_long_log(
     connection: duckdb.DuckDBPyConnection,
     notify: Callable[[str], None],
     *,
-    limit: int | None = None,
+    limit: float | None = None,
 ) -> None:
     """Fold the log if it is long; for a connection that may write, at the end of its block. A fold that fails is told and not raised.
 

@@ -21,8 +21,10 @@ from ops_pipeline.engine.plan import RunOptions
 from ops_pipeline.engine.promote import Promoter
 from ops_pipeline.engine.read import Read
 from ops_pipeline.engine.run import run_batch
+from ops_pipeline.errors import DatabaseError
 from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.sources import Answer, Request
+from ops_pipeline.warehouse import Warehouse
 from ops_pipeline_tests.engine.home import FEBRUARY, assert_tidy, contents, key, ledger, make_home, run
 from ops_pipeline_tests.engine.vendor import Vendor, market
 
@@ -65,11 +67,56 @@ def test_the_next_answers_are_fetched_and_read_while_a_batch_is_committed(
 
 def test_the_last_batch_folds_the_log_in_its_own_opening(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(promote, "LOG_BYTES_LEFT", 0)
-    left: list[int] = []
-    monkeypatch.setattr("ops_pipeline.engine.run._fold", lambda context: left.append(context.warehouse.log_size()))
+    left = _logs_at_folds(monkeypatch)
     context = make_home(tmp_path / "home", Vendor(market), tickers=TICKERS, batch_files=2)
     assert {o.kind for o in run(context, *KEYS).values()} == {OutcomeKind.PROMOTED}
-    assert left == [0]
+    assert left[-2:] == [0, 0]
+    assert all(left[:-2])
+
+
+def test_a_long_log_is_folded_between_batches_and_not_in_the_last_ones_opening(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(pipeline, "LOG_BYTES", 1)
+    monkeypatch.setattr(promote, "LOG_BYTES_TOGETHER", -1)
+    left = _logs_at_folds(monkeypatch)
+    context = make_home(tmp_path / "home", Vendor(market), tickers=TICKERS, batch_files=2)
+    assert {o.kind for o in run(context, *KEYS).values()} == {OutcomeKind.PROMOTED}
+    assert left[-1] == 0, "nothing was left to the end of the run"
+    assert all(left[:-1]), "batches folded in their own openings"
+    assert_tidy(context)
+
+
+def test_a_log_that_cannot_be_folded_fails_no_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    open_it = Warehouse.connection
+
+    def connection(self: Warehouse, *, log_bytes: float | None = None, **more: Any) -> object:
+        if log_bytes == 0:  # the fold at the end asks for no log at all
+            raise DatabaseError("the disk is full")
+        return open_it(self, log_bytes=log_bytes, **more)
+
+    monkeypatch.setattr("ops_pipeline.engine.run.LOG_BYTES_LEFT", 0)
+    monkeypatch.setattr(promote, "LOG_BYTES_TOGETHER", -1)
+    monkeypatch.setattr(Warehouse, "connection", connection)
+    context = make_home(tmp_path / "home", Vendor(market), tickers=TICKERS)
+    assert {o.kind for o in run(context, *KEYS).values()} == {OutcomeKind.PROMOTED}
+    assert "the database's log was not folded: the disk is full" in caplog.text
+    assert_tidy(context)
+
+
+def _logs_at_folds(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How long the log was whenever the run considered to fold it in an opening of its own."""
+    found: list[int] = []
+    fold = Promoter.fold
+
+    def watched(self: Promoter, longest: int) -> None:
+        found.append(self.context.warehouse.log_size())
+        fold(self, longest)
+
+    monkeypatch.setattr(Promoter, "fold", watched)
+    return found
 
 
 def test_outcomes_that_nobody_takes_hold_the_run_and_lose_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

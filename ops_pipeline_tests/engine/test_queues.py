@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ops_pipeline.engine import queues
-from ops_pipeline.engine.queues import FIRST_WEIGHT, HOLD_SECONDS, INBOX, LEAST_WEIGHT, MOST_WEIGHT, READ_BYTES, Inbox, Reads
+from ops_pipeline.engine.queues import HOLD_SECONDS, INBOX, LEAST_WEIGHT, MOST_WEIGHT, READ_BYTES, Inbox, Reads
 from ops_pipeline.engine.read import Read
 from ops_pipeline.ops.ingestion import DatasetInjestion
 from ops_pipeline.silver.staged import FileProfile, Staged
@@ -108,7 +108,7 @@ def test_the_first_batch_is_committed_when_its_files_are_there() -> None:
 def test_the_last_batch_is_known_as_such() -> None:
     async def scenario() -> list[bool]:
         reads = Reads(1)
-        for number, rows in enumerate((10, FIRST_WEIGHT)):  # the second one does not fit into the batch of the first
+        for number, rows in enumerate((10, LEAST_WEIGHT)):  # the second one does not fit into the batch of the first
             await reads.put(portion(number, rows))
         reads.close()
         ended = [reads.ended]
@@ -147,7 +147,7 @@ def test_batches_hold_every_portion_once_in_order_and_no_more_than_fits(sizes: l
     async def scenario() -> None:
         reads = Reads(200)
         reads.committed(100_000, seconds)
-        fits = max(LEAST_WEIGHT, min(2 * FIRST_WEIGHT, 100_000 * HOLD_SECONDS / seconds))
+        fits = max(LEAST_WEIGHT, min(2 * LEAST_WEIGHT, 100_000 * HOLD_SECONDS / seconds))
         for number, size in enumerate(sizes):
             task = asyncio.create_task(reads.put(portion(number, size)))
             await asyncio.sleep(0)
