@@ -155,7 +155,8 @@ class Pipeline:
         loop = asyncio.get_running_loop()
         try:
             while (rows := await self.inbox.take()) and not self.reads.abandoned:
-                await self.reads.put(await loop.run_in_executor(self._reader, self.promoter.read, rows))
+                read = await loop.run_in_executor(self._reader, self.promoter.read, rows)
+                await self.reads.put(read, last=self.inbox.ended)
         finally:
             self.reads.close()
 

@@ -68,6 +68,11 @@ class Inbox:
         self._closed = True
         self._tell()
 
+    @property
+    def ended(self) -> bool:
+        """Whether everything is taken and nothing comes any more."""
+        return self._closed and not self._waiting
+
     async def take(self) -> list[DatasetInjestion]:
         """The next portion, whole requests; waits for it, and is empty when nothing comes any more."""
         await self._any.wait()
@@ -104,10 +109,11 @@ class Reads:
         self._closed = False
         self._tell()
 
-    async def put(self, read: Read) -> None:
-        """Takes a portion in, and waits while too much is waiting."""
+    async def put(self, read: Read, *, last: bool = False) -> None:
+        """Takes a portion in, and waits while too much is waiting; closes with the last one, so that its batch is known as the last."""
         if not self._waiting:
             self._since = time.monotonic()
+        self._closed = self._closed or last
         self._waiting.append(read)
         self._weight += read.weight
         self._count += len(read.rows)

@@ -119,6 +119,32 @@ def test_the_last_batch_is_known_as_such() -> None:
     assert asyncio.run(scenario()) == [False, False, True]
 
 
+def test_a_last_portion_that_fills_a_batch_makes_it_the_last() -> None:
+    async def scenario() -> bool:
+        reads = Reads(1)
+        waiting = asyncio.create_task(reads.take())
+        await asyncio.sleep(0)
+        await reads.put(portion(0, 10), last=True)
+        await waiting
+        return reads.ended
+
+    assert asyncio.run(scenario())
+
+
+def test_an_inbox_has_ended_when_its_last_portion_is_taken() -> None:
+    async def scenario() -> list[bool]:
+        inbox = Inbox(1)
+        for number in range(2):
+            inbox.put(portion(number, 10).rows)
+        inbox.close()
+        ended = [inbox.ended]
+        while await inbox.take():
+            ended.append(inbox.ended)
+        return ended
+
+    assert asyncio.run(scenario()) == [False, False, True]
+
+
 def test_the_first_batch_is_not_waited_for_as_long_as_later_ones(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(queues, "FIRST_SECONDS", 0.01)
 
