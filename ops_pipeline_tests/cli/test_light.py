@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import platform
 import subprocess
 import sys
 from pathlib import Path
@@ -52,3 +53,36 @@ def test_a_source_of_the_users_own_may_load_both(tmp_path: Path) -> None:
     (tmp_path / "sources" / "own.py").write_text(OWN)
     told = ok("run", "--home", tmp_path, "--today", "2013-03-01", "--json", fresh=True).document
     assert told["keys"] == {"promoted": 1}
+
+
+PIECES = """
+import ctypes, sys
+if sys.argv[1] == "light":
+    from ops_pipeline.light import start_light
+    start_light()
+libc = ctypes.CDLL(None)
+libc.malloc.restype, libc.malloc.argtypes, libc.free.argtypes = ctypes.c_void_p, [ctypes.c_size_t], [ctypes.c_void_p]
+
+def held():
+    with open("/proc/self/status") as status:
+        return next(int(line.split()[1]) // 1024 for line in status if line.startswith("RssAnon"))
+
+libc.free(libc.malloc(31 << 20))  # the largest block that it takes as a lesson
+before, blocks = held(), []
+for _ in range(8):
+    blocks.append(libc.malloc(8 << 20))
+    ctypes.memset(blocks[-1], 1, 8 << 20)
+    libc.malloc(100_000)  # what stays in use between them
+for block in blocks:
+    libc.free(block)
+print(held() - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the switch is glibc's")
+def test_large_blocks_go_back_to_the_system_when_they_are_freed() -> None:
+    def megabytes(start: str) -> int:
+        return int(subprocess.run([sys.executable, "-c", PIECES, start], capture_output=True, text=True, check=True).stdout)
+
+    assert megabytes("as it is") > 50, "the C library does that by itself now: the switch is needed no more"
+    assert megabytes("light") < 15
