@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import duckdb
 
 from ops_pipeline.errors import UserError
-from ops_pipeline.publish.layout import Column, Layout, Part, Table, day_of, series_of
+from ops_pipeline.publish.layout import CONTENTS, Column, Layout, Part, Table, day_of, series_of
 from ops_pipeline.silver.typing_sql import identifier, literal
 
 if TYPE_CHECKING:
@@ -27,6 +27,9 @@ if TYPE_CHECKING:
 
 HOLD_SECONDS = 0.5
 """An opening ends with the first piece of work after so long: writers wait for it. A piece takes some tenths of a second."""
+
+COMPARED_ROWS = 1024 * 1024
+"""Rows of a table that one piece of work compares."""
 
 # Without statistics of every few thousand rows, a reader of one ticker would read a whole file.
 _PARQUET = "FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 20480"
@@ -130,12 +133,40 @@ def _schema_version(connection: duckdb.DuckDBPyConnection) -> str:
     return f"{version[0] if version else ''} {duckdb.__version__}"
 
 
-def parts_of(connection: duckdb.DuckDBPyConnection, table: Table, before: Layout | None) -> tuple[Table, list[Part]]:
-    """The table cut into parts, as its rows now are."""
-    rows, first, last = connection.execute(table.extent_sql()).fetchone() or (0, None, None)
-    table = table.cut(rows, first, last, before)
-    parts = [table.part(*row) for row in connection.execute(table.parts_sql()).fetchall()] if rows else []
-    return table, parts or [table.no_rows()]
+class Comparison:
+    """A table cut into parts, as its rows now are, found in pieces that keep the database for some tenths of a second each.
+
+    Attributes:
+        table: the table; once `go_on` was called, with its layout.
+    """
+
+    def __init__(self, table: Table, before: Layout | None) -> None:
+        """Compares nothing yet; `before` is the layout of the version before."""
+        self.table, self._before = table, before
+        self._rows: int | None = None
+        self._seen = self._next = 0
+        self._found: dict[tuple[int, int], tuple[int, int]] = {}
+
+    def go_on(self, connection: duckdb.DuckDBPyConnection) -> bool:
+        """Looks at the next piece; tells whether rows are left. All pieces must be of one state of the database."""
+        if self._rows is None:
+            self._rows, first, last = connection.execute(self.table.extent_sql()).fetchone() or (0, None, None)
+            self.table = self.table.cut(self._rows, first, last, self._before)
+        if self._rows <= COMPARED_ROWS or not self.table.has_row_numbers:
+            numbers = None
+        else:
+            numbers, self._next = (self._next, self._next + COMPARED_ROWS), self._next + COMPARED_ROWS
+        for period, share, rows, content in connection.execute(self.table.parts_sql(numbers)).fetchall():
+            rows_before, content_before = self._found.get((period, share), (0, 0))
+            self._found[period, share] = rows_before + rows, (content_before + int(content)) % CONTENTS
+            self._seen += rows
+        return self._seen < self._rows
+
+    @property
+    def parts(self) -> list[Part]:
+        """The parts, in order; one that tells the columns of a table without rows."""
+        found = [self.table.part(*key, rows, str(content)) for key, (rows, content) in sorted(self._found.items())]
+        return found or [self.table.no_rows()]
 
 
 def write_part(connection: duckdb.DuckDBPyConnection, part: Part, path: Path) -> None:

@@ -35,6 +35,8 @@ SMALL_YEAR_ROWS = 8 * 1024
 # When each row was last written. Whoever writes a row sets it, so that it tells of every change but a deletion.
 STAMPS = ("ingested_at", "merged_at", "built_at", "rejected_at")
 
+# So many different sums of rows' hashes there are.
+CONTENTS = 2**64
 # What a file's name depends on besides its rows.
 _FORMAT = "1"
 _ALL, _UNDATED = -2, -1
@@ -130,8 +132,17 @@ class Table:
 
     # --- SQL ------------------------------------------------------------------------------------------------------------------
 
-    def parts_sql(self) -> str:
-        """The query for every part that holds rows: period, share, number of rows, and a sum that changes with them."""
+    @property
+    def has_row_numbers(self) -> bool:
+        """Whether `rowid` is DuckDB's own number of a row, and no column."""
+        return all(c.name.lower() != "rowid" for c in self.columns)
+
+    def parts_sql(self, numbers: tuple[int, int] | None = None) -> str:
+        """The query for every part that holds rows: period, share, number of rows, and a sum that changes with them.
+
+        Args:
+            numbers: of the rows from this number on and below that one alone; DuckDB passes over the blocks of the others.
+        """
         period, share = str(_ALL), "0"
         cut = self.layout
         if cut.newest is not None and self.day is not None:
@@ -149,9 +160,10 @@ class Table:
         # A row's stamp alone would do for one row; its key is hashed with it, so that no two rows can exchange theirs unseen.
         hashed = [c for c in (self.series, self.day, stamp) if c] if stamp else [c.name for c in self.columns]
         series = f"hash({identifier(self.series)})" if self.series else "0::UBIGINT"
-        return f"""SELECT period, {share} AS share, count(*) AS rows, (sum(hash_of_row) % 18446744073709551616)::VARCHAR AS content
+        among = "true" if numbers is None else f"rowid >= {numbers[0]} AND rowid < {numbers[1]}"
+        return f"""SELECT period, {share} AS share, count(*) AS rows, (sum(hash_of_row) % {CONTENTS})::VARCHAR AS content
             FROM (SELECT ({period})::INTEGER AS period, {series} AS series,
-                hash({", ".join(identifier(c) for c in hashed)}) AS hash_of_row FROM {self.quoted})
+                hash({", ".join(identifier(c) for c in hashed)}) AS hash_of_row FROM {self.quoted} WHERE {among})
             GROUP BY period, share ORDER BY period, share"""
 
     def extent_sql(self) -> str:

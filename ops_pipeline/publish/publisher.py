@@ -22,11 +22,11 @@ from ops_pipeline.clock import utc_now
 from ops_pipeline.files import sync, write_atomically
 from ops_pipeline.progress import silent
 from ops_pipeline.publish.database import (
+    Comparison,
     MovedError,
     PublishError,
     list_objects,
     list_tables,
-    parts_of,
     stamp_of,
     work_off,
     write_part,
@@ -154,7 +154,7 @@ class _Publication:
     def run(self) -> Report:
         try:
             stamp = self._read()
-            tables = {name: self._table(*about) for name, about in self.found.items()}
+            tables = {name: self._table(*about) for name, about in sorted(self.found.items())}
             root = _home(self.versions)
             made = Manifest(self.folder.name, self.began, tables, root, self.objects)
             created = self.before is None or replace(self.before, version=made.version, created_at=made.created_at) != made
@@ -187,13 +187,18 @@ class _Publication:
         self.objects = list_objects(connection)
         self.listed = len(listed)
         steps.debug("publishing %d tables", len(listed))
-        return [partial(self._compare, table, dataset) for table, dataset in listed]
+        tasks = []
+        for table, dataset in listed:
+            known = self._known(table.name)
+            tasks.append(partial(self._compare, Comparison(table, known.layout if known else None), dataset))
+        return tasks
 
-    def _compare(self, table: Table, dataset: str | None, connection: duckdb.DuckDBPyConnection) -> Iterable[Task]:
-        self.tell(f"publishing {table.name}", len(self.found), self.listed)
-        known = self._known(table.name)
-        table, parts = parts_of(connection, table, known.layout if known else None)
-        self.found[table.name] = table, dataset, parts
+    def _compare(self, comparison: Comparison, dataset: str | None, connection: duckdb.DuckDBPyConnection) -> Iterable[Task]:
+        self.tell(f"publishing {comparison.table.name}", len(self.found), self.listed)
+        if comparison.go_on(connection):
+            return [partial(self._compare, comparison, dataset)]
+        parts = comparison.parts
+        self.found[comparison.table.name] = comparison.table, dataset, parts
         return [partial(self._write, part) for part in parts if not self._is_there(part)]
 
     def _write(self, part: Part, connection: duckdb.DuckDBPyConnection) -> Iterable[Task]:

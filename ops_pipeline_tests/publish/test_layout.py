@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ops_pipeline.publish import layout
-from ops_pipeline.publish.database import parts_of
+from ops_pipeline.publish import database, layout
+from ops_pipeline.publish.database import Comparison
 from ops_pipeline.publish.layout import Column, Layout, Part, Table
 
 COLUMNS = (Column("ticker", "VARCHAR"), Column("date", "DATE"), Column("close", "DOUBLE"), Column("ingested_at", "TIMESTAMP"))
@@ -35,6 +35,13 @@ def make(rows: list[tuple[Any, Any]]) -> duckdb.DuckDBPyConnection:
 
 def table(**changes: Any) -> Table:
     return replace(Table("silver.t", COLUMNS, day="date", series="ticker"), **changes)
+
+
+def parts_of(connection: duckdb.DuckDBPyConnection, given_table: Table, before: Layout | None) -> tuple[Table, list[Part]]:
+    comparison = Comparison(given_table, before)
+    while comparison.go_on(connection):
+        pass
+    return comparison.table, comparison.parts
 
 
 def closes(connection: duckdb.DuckDBPyConnection, part: Part) -> list[float]:
@@ -72,6 +79,26 @@ def test_every_row_is_in_one_part_and_a_change_is_seen_there_alone(
     again = [cut.part(*row) for row in connection.execute(cut.parts_sql()).fetchall()]
     changed = {name for name, closes_there in held.items() if close in closes_there}
     assert held.keys() - {part.file_name for part in again} == changed
+
+
+@settings(max_examples=40)
+@given(rows=ROWS, gone=st.sets(st.integers(0, 59)), piece=st.integers(1, 20))
+def test_pieces_come_to_the_same_as_the_whole(rows: list[tuple[Any, Any]], gone: set[int], piece: int) -> None:
+    connection = make(rows)
+    connection.execute("DELETE FROM silver.t WHERE list_contains(?, close)", [list(map(float, gone))])
+    whole = parts_of(connection, table(), None)
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(database, "COMPARED_ROWS", piece)
+        assert parts_of(connection, table(), None) == whole
+
+
+def test_a_column_called_rowid_is_no_number_of_a_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    connection = make([("A", f"2024-01-{day:02}") for day in range(1, 10)])
+    connection.execute("ALTER TABLE silver.t ADD COLUMN rowid INTEGER DEFAULT 7")
+    odd = table(columns=(*COLUMNS, Column("rowid", "INTEGER")))
+    whole = parts_of(connection, odd, None)
+    monkeypatch.setattr(database, "COMPARED_ROWS", 2)
+    assert parts_of(connection, odd, None) == whole
 
 
 def test_two_rows_that_exchange_their_times_are_seen() -> None:
