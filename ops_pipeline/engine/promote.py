@@ -157,6 +157,7 @@ class Promoter:
                 steps.debug("folding the log")
                 with self.context.warehouse.connection(log_bytes=longest, threads="half"):
                     pass
+                steps.debug("folded the log")
         except UserError as e:
             log.warning("the database's log was not folded: %s", e)  # everything is committed
 

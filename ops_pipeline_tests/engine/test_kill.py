@@ -38,10 +38,13 @@ from ops_pipeline_tests.engine.vendor import Vendor, market
 from ops_pipeline_tests.warehouse.conftest import is_locked
 
 SETTINGS: dict[str, Any] = {"batch_files": 4}
+RUN: dict[str, Any] = {"settings": SETTINGS, "days": {"today": str(FEBRUARY)}, "fold_always": True}
 # Every boundary of a run that nothing has to be finished for, in the order in which they are first passed.
 BOUNDARIES = (
     "started",
     "healed %d requests",
+    "folding the log",
+    "folded the log",
     "asked %d requests",
     "asking %s",
     "storing %s",
@@ -54,10 +57,16 @@ BOUNDARIES = (
     "building gold from %d files",
     "built gold from %d files",
     "committed %d files",
-    "folding the log",
     "finished",
 )
-LATER = {"stored %s": [8], "recorded %d files": [2], "merged %d files": [2], "built gold from %d files": [2]}
+LATER = {
+    "stored %s": [8],
+    "folding the log": [2],
+    "folded the log": [2],
+    "recorded %d files": [2],
+    "merged %d files": [2],
+    "built gold from %d files": [2],
+}
 HEALING = (
     "settling %d rows",
     "read %d answers",
@@ -92,7 +101,7 @@ def undisturbed(january: Path, tmp_path_factory: pytest.TempPathFactory) -> tupl
 
 def killed(home: Path, boundary: str, occurrence: int) -> None:
     """A run that ends at the n-th passing of a boundary."""
-    process = Process("engine", home, settings=SETTINGS, days={"today": str(FEBRUARY)}, kill_at=[boundary, occurrence])
+    process = Process("engine", home, **RUN, kill_at=[boundary, occurrence])
     assert process.returncode() == -signal.SIGKILL, f"{boundary} was not passed {occurrence} times"
 
 
@@ -110,7 +119,7 @@ def assert_heals(home: Path, undisturbed: tuple[Any, ...]) -> None:
 
 def test_every_boundary_is_named_here(january: Path, tmp_path: Path) -> None:
     shutil.copytree(january, tmp_path / "home")
-    process = Process("engine", tmp_path / "home", settings=SETTINGS, days={"today": str(FEBRUARY)}, steps=True)
+    process = Process("engine", tmp_path / "home", **RUN, steps=True)
     passed = [line.removeprefix("step ") for line in process.end() if line.startswith("step ")]
     assert list(dict.fromkeys(passed)) == list(BOUNDARIES)
 

@@ -20,6 +20,7 @@ from typing import Any
 
 import duckdb
 
+from ops_pipeline.engine import pipeline, promote
 from ops_pipeline.engine.context import Context, steps
 from ops_pipeline.engine.decisions import hide
 from ops_pipeline.engine.dropped import find_dropped
@@ -69,7 +70,12 @@ def follow_steps(given: dict[str, Any]) -> None:
 
 
 def engine(folder: Path, given: dict[str, Any]) -> None:
-    """Runs, as often as `times` says; with `kill_at` until there, with `steps` saying each of them."""
+    """Runs, as often as `times` says; with `kill_at` until there, with `steps` saying each of them.
+
+    With `fold_always` whatever the log holds after a batch is folded in an opening of its own, as otherwise in large runs alone.
+    """
+    if given.get("fold_always"):
+        pipeline.LOG_BYTES, promote.LOG_BYTES_TOGETHER = 0, -1
     context = home_of(folder, given)
     follow_steps(given)
     if given.get("wait"):
