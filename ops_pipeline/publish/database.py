@@ -7,7 +7,7 @@ which parts are needed (`publisher`), and their SQL (`layout`).
 from __future__ import annotations
 
 import time
-from collections import deque
+from collections import Counter, deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -143,29 +143,29 @@ class Comparison:
     def __init__(self, table: Table, before: Layout | None) -> None:
         """Compares nothing yet; `before` is the layout of the version before."""
         self.table, self._before = table, before
-        self._rows: int | None = None
-        self._seen = self._next = 0
-        self._found: dict[tuple[int, int], tuple[int, int]] = {}
+        self._in_all: int | None = None
+        self._next = 0
+        self._rows: Counter[tuple[int, int]] = Counter()
+        self._contents: Counter[tuple[int, int]] = Counter()
 
     def go_on(self, connection: duckdb.DuckDBPyConnection) -> bool:
         """Looks at the next piece; tells whether rows are left. All pieces must be of one state of the database."""
-        if self._rows is None:
-            self._rows, first, last = connection.execute(self.table.extent_sql()).fetchone() or (0, None, None)
-            self.table = self.table.cut(self._rows, first, last, self._before)
-        if self._rows <= COMPARED_ROWS or not self.table.has_row_numbers:
-            numbers = None
-        else:
-            numbers, self._next = (self._next, self._next + COMPARED_ROWS), self._next + COMPARED_ROWS
+        if self._in_all is None:
+            self._in_all, first, last = connection.execute(self.table.extent_sql()).fetchone() or (0, None, None)
+            self.table = self.table.cut(self._in_all, first, last, self._before)
+        numbers = None
+        if self._in_all > COMPARED_ROWS and self.table.has_row_numbers:
+            numbers = self._next, self._next + COMPARED_ROWS
+            self._next += COMPARED_ROWS
         for period, share, rows, content in connection.execute(self.table.parts_sql(numbers)).fetchall():
-            rows_before, content_before = self._found.get((period, share), (0, 0))
-            self._found[period, share] = rows_before + rows, (content_before + int(content)) % CONTENTS
-            self._seen += rows
-        return self._seen < self._rows
+            self._rows[period, share] += rows
+            self._contents[period, share] += int(content)
+        return self._rows.total() < self._in_all
 
     @property
     def parts(self) -> list[Part]:
         """The parts, in order; one that tells the columns of a table without rows."""
-        found = [self.table.part(*key, rows, str(content)) for key, (rows, content) in sorted(self._found.items())]
+        found = [self.table.part(*key, rows, str(self._contents[key] % CONTENTS)) for key, rows in sorted(self._rows.items())]
         return found or [self.table.no_rows()]
 
 

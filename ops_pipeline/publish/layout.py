@@ -164,7 +164,7 @@ class Table:
         return f"""SELECT period, {share} AS share, count(*) AS rows, (sum(hash_of_row) % {CONTENTS})::VARCHAR AS content
             FROM (SELECT ({period})::INTEGER AS period, {series} AS series,
                 hash({", ".join(identifier(c) for c in hashed)}) AS hash_of_row FROM {self.quoted} WHERE {among})
-            GROUP BY period, share ORDER BY period, share"""
+            GROUP BY period, share"""
 
     def extent_sql(self) -> str:
         """The query for the number of rows, and the first and last year."""
